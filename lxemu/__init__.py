@@ -1,0 +1,1 @@
+"""Run unmodified Linux programs without Linux: the machine of the lx brand."""

@@ -1,0 +1,1 @@
+"""The Unicorn engine, the CPU state, the trap loop."""

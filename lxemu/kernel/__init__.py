@@ -1,0 +1,1 @@
+"""The virtual kernel, in the manner of illumos."""

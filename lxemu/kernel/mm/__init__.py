@@ -1,0 +1,1 @@
+"""Virtual memory: as, seg, hat, page."""

@@ -1,0 +1,1 @@
+"""Vnodes, name lookup, files and file systems."""

@@ -1,0 +1,1 @@
+"""The lx personalities: Linux numbers, flags and structures over the kernel."""

@@ -1,0 +1,1 @@
+"""Linux's own file systems: proc, sys, dev."""

@@ -1,0 +1,1 @@
+"""Handlers shared by both personalities."""

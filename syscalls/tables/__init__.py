@@ -1,0 +1,1 @@
+"""System call tables: rows only, ordered by number."""
