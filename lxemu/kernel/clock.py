@@ -1,0 +1,68 @@
+"""Time sources of a machine. All values are nanoseconds.
+
+`HostClock` follows the host. `VirtualClock` moves only when asked to: by a fixed step at each reading,
+and straight to the next deadline when nothing can run, so that a run gives the same times every time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the kernel asks of a clock."""
+
+    def hrtime(self) -> int:
+        """Return nanoseconds of a clock that never steps (gethrtime)."""
+
+    def realtime(self) -> int:
+        """Return nanoseconds since 1970-01-01 UTC."""
+
+    def cputime(self) -> int:
+        """Return nanoseconds of CPU that the machine has used."""
+
+    def idle(self, until: int | None) -> int | None:
+        """Say how long (ns) the host may sleep before `until` (hrtime); None is without end."""
+
+
+class HostClock:
+    """The host's clocks."""
+
+    hrtime = staticmethod(time.monotonic_ns)
+    realtime = staticmethod(time.time_ns)
+    cputime = staticmethod(time.thread_time_ns)
+
+    def idle(self, until: int | None) -> int | None:
+        """Return the real distance to `until`."""
+        return None if until is None else max(0, until - time.monotonic_ns())
+
+
+class VirtualClock:
+    """A clock for reproducible runs: `step` ns pass at each reading, and idle time is skipped."""
+
+    EPOCH = 1_700_000_000_000_000_000
+
+    def __init__(self, step: int = 1000) -> None:
+        self.now = 1_000_000_000
+        self.step = step
+
+    def hrtime(self) -> int:
+        """Return the virtual time, one step on."""
+        self.now += self.step
+        return self.now
+
+    def realtime(self) -> int:
+        """Return the virtual time as a date."""
+        return self.EPOCH + self.hrtime()
+
+    def cputime(self) -> int:
+        """Return the virtual time: the only lwp that runs is the one that asks."""
+        return self.now
+
+    def idle(self, until: int | None) -> int | None:
+        """Skip straight to `until`."""
+        if until is None:
+            return None
+        self.now = max(self.now, until)
+        return 0

@@ -1,0 +1,253 @@
+"""The end of lwps and processes, and waiting for it (illumos os/exit.c: proc_exit, waitid)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import LwpExit, curlwp
+from lxemu.kernel.sched import TS_ZOMB
+from lxemu.kernel.session import pgexit
+from lxemu.kernel.signal import (
+    CLD_CONTINUED,
+    CLD_EXITED,
+    CLD_STOPPED,
+    SA_NOCLDWAIT,
+    SIG_IGN,
+    SIGCHLD,
+    SIGCONT,
+    SIGHUP,
+    SigInfo,
+)
+
+if TYPE_CHECKING:
+    from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.proc import Proc, Usage
+    from lxemu.kernel.session import Pgrp
+
+#: waitid options (illumos sys/wait.h) and id types (sys/procset.h).
+WEXITED = 0x1
+WTRAPPED = 0x2
+WSTOPPED = 0x4
+WCONTINUED = 0x8
+WNOHANG = 0x40
+WNOWAIT = 0x80
+#: Which children by exit signal (ours, after the brand's wait filter): SIGCHLD ones, others, or all.
+W_NORMAL = 1 << 16
+W_CLONE = 1 << 17
+
+P_PID, P_PGID, P_ALL = 0, 2, 7
+
+
+class WaitInfo(NamedTuple):
+    """What a wait found: the child, a CLD_* code, exit status or signal, uid, resources used."""
+
+    pid: int
+    code: int
+    status: int
+    uid: int
+    usage: Usage
+
+
+def lwp_destroy(lwp: Lwp) -> None:
+    """Unwind the kernel stack of another lwp, wherever it sleeps, and forget it."""
+    if lwp.state == TS_ZOMB:
+        return
+    lwp.state = TS_ZOMB
+    disp = lwp.machine.disp
+    if lwp in disp.runq:
+        disp.runq.remove(lwp)
+    if lwp.greenlet and not lwp.greenlet.dead:
+        lwp.greenlet.parent = curlwp().greenlet
+        lwp.greenlet.throw(LwpExit)
+    _lwp_gone(lwp)
+
+
+def _lwp_gone(lwp: Lwp) -> None:
+    proc = lwp.proc
+    proc.usage.utime += lwp.cpu_time()
+    lwp.state = TS_ZOMB
+    if lwp in proc.lwps:
+        proc.lwps.remove(lwp)
+    lwp.machine.lwp_free(lwp)
+
+
+def kill_other_lwps(lwp: Lwp) -> None:
+    """End every other lwp of the process (exit and exec do this first)."""
+    for other in tuple(lwp.proc.lwps):
+        if other is not lwp:
+            other.brand.lwp_exit(other)
+            lwp_destroy(other)
+
+
+def lwp_exit(lwp: Lwp) -> NoReturn:
+    """End the calling lwp; the last one ends the process with status 0 unless told otherwise."""
+    proc = lwp.proc
+    if len(proc.lwps) == 1 and not proc.exiting:
+        code, status = proc.group_exit or (CLD_EXITED, 0)
+        proc_exit(lwp, code, status)
+    lwp.brand.lwp_exit(lwp)
+    _lwp_gone(lwp)
+    raise LwpExit
+
+
+def proc_exit(lwp: Lwp, code: int, status: int) -> NoReturn:
+    """End the process of the calling `lwp`: CLD_EXITED with a status, or CLD_KILLED/DUMPED by a signal."""
+    proc = lwp.proc
+    if not proc.exiting:
+        proc.exiting = True
+        proc.stopped = False
+        kill_other_lwps(lwp)
+        lwp.brand.lwp_exit(lwp)
+        _release(proc)
+        _lwp_gone(lwp)
+        _become_zombie(proc, code, status)
+    raise LwpExit
+
+
+def _release(proc: Proc) -> None:
+    machine = proc.machine
+    for timer in (*proc.itimers.values(), *proc.ptimers.values()):
+        timer.cancel()
+    proc.itimers.clear()
+    proc.ptimers.clear()
+    proc.usage.maxrss = max(proc.usage.maxrss, proc.as_.rss * 4096)
+    proc.files.rele(proc)
+    machine.as_rele(proc)
+    proc.cv_vfork.broadcast()
+
+
+def _become_zombie(proc: Proc, code: int, status: int) -> None:
+    machine = proc.machine
+    proc.zombie = True
+    proc.wait_code, proc.wait_status = code, status
+    session = proc.session
+    if session.sid == proc.pid and session.tty is not None:
+        session.tty.leader_exit(session)
+    _reparent_children(proc)
+    _orphan_stopped(proc)
+    machine.proc_exited(proc)
+    parent = proc.parent
+    if parent is None or parent is machine.init:
+        freeproc(proc)
+        return
+    signo = proc.exit_signal
+    action = parent.sigacts[SIGCHLD]
+    auto = signo == SIGCHLD and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
+    if signo:
+        used = proc.usage
+        info = SigInfo(
+            signo,
+            code,
+            pid=proc.pid,
+            uid=proc.cred.ruid,
+            status=status,
+            utime=used.utime,
+            stime=used.stime,
+        )
+        machine.sigtoproc(parent, signo, info)
+    if auto:
+        freeproc(proc)
+    parent.cv_child.broadcast()
+
+
+def _reparent_children(proc: Proc) -> None:
+    machine = proc.machine
+    reaper = proc.parent
+    while reaper is not None and not (reaper.subreaper and not reaper.exiting):
+        reaper = reaper.parent
+    new_parent = reaper or machine.init
+    for child in tuple(proc.children):
+        proc.children.remove(child)
+        child.parent = new_parent
+        new_parent.children.append(child)
+        child.exit_signal = SIGCHLD
+        if child.pdeathsig and not child.zombie:
+            machine.sigtoproc(child, child.pdeathsig, proc.siginfo(child.pdeathsig))
+        if child.zombie and new_parent is machine.init:
+            freeproc(child)
+        elif child.zombie:
+            machine.sigtoproc(new_parent, SIGCHLD, child.siginfo(SIGCHLD, child.wait_code))
+            new_parent.cv_child.broadcast()
+
+
+def _orphan_stopped(proc: Proc) -> None:
+    """Send SIGHUP and SIGCONT to groups that this exit orphans with a stopped member (POSIX _exit)."""
+    machine = proc.machine
+    groups: list[Pgrp] = []
+    for member in (proc, *machine.init.children):
+        if member.pgrp not in groups:
+            groups.append(member.pgrp)
+    own = proc.pgrp
+    pgexit(proc)
+    for pgrp in groups:
+        if pgrp.session is not own.session or not pgrp.members:
+            continue
+        if pgrp.orphaned() and any(member.stopped for member in pgrp.members):
+            for member in tuple(pgrp.members):
+                machine.sigtoproc(member, SIGHUP, None)
+                machine.sigtoproc(member, SIGCONT, None)
+
+
+def freeproc(proc: Proc) -> None:
+    """Forget a zombie."""
+    parent = proc.parent
+    if parent is not None:
+        if proc in parent.children:
+            parent.children.remove(proc)
+        parent.child_usage.add(proc.usage)
+        parent.child_usage.add(proc.child_usage)
+    pgexit(proc)
+    proc.machine.proc_free(proc)
+
+
+def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
+    """Wait for a child to change state (waitid(2), with illumos' option bits).
+
+    Return None when WNOHANG is set and none has. ECHILD without such children; Interrupted.
+    """
+    proc = lwp.proc
+    while True:
+        found = False
+        for child in tuple(proc.children):
+            if not _selected(child, idtype, ident, options):
+                continue
+            found = True
+            info = _look(child, options)
+            if info is not None:
+                return info
+        if not found:
+            raise KernelError(Errno.ECHILD)
+        if options & WNOHANG:
+            return None
+        proc.cv_child.wait_sig()
+
+
+def _selected(child: Proc, idtype: int, ident: int, options: int) -> bool:
+    if idtype == P_PID and child.pid != ident:
+        return False
+    if idtype == P_PGID and child.pgrp.pgid != ident:
+        return False
+    normal = child.exit_signal == SIGCHLD
+    return bool(options & (W_NORMAL if normal else W_CLONE)) or not options & (W_NORMAL | W_CLONE)
+
+
+def _look(child: Proc, options: int) -> WaitInfo | None:
+    code, status = child.wait_code, child.wait_status
+    usage = child.usage
+    if child.zombie:
+        if not options & WEXITED:
+            return None
+        if not options & WNOWAIT:
+            freeproc(child)
+    elif child.stop_report and options & WSTOPPED:
+        code, status = CLD_STOPPED, child.stop_report
+        if not options & WNOWAIT:
+            child.stop_report = 0
+    elif child.continued and options & WCONTINUED:
+        code, status = CLD_CONTINUED, SIGCONT
+        if not options & WNOWAIT:
+            child.continued = False
+    else:
+        return None
+    return WaitInfo(child.pid, code, status, child.cred.ruid, usage)

@@ -1,0 +1,149 @@
+"""Light-weight processes: one thread of execution each (illumos sys/klwp.h, sys/thread.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from greenlet import getcurrent, greenlet
+
+from lxemu.kernel.sched import TS_RUN
+from lxemu.kernel.signal import SS_DISABLE, SigInfo, SigQueue
+
+if TYPE_CHECKING:
+    from lxemu.brand import Brand
+    from lxemu.kernel.cv import CondVar
+    from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.proc import Proc
+
+
+class LwpExit(BaseException):
+    """Unwinds the kernel stack of an lwp that ends; not an error, so not an Exception."""
+
+
+class LwpGreenlet(greenlet):
+    """The kernel context of an lwp."""
+
+    lwp: Lwp
+
+
+class Lwp:
+    """One thread of a process: its user registers, signal mask and sleeping state.
+
+    `ast` is the one word the trap loop looks at: true when something must be done before user mode
+    (a signal, an exit, a change of brand). `q` is the live register file of the CPU.
+    """
+
+    __slots__ = (
+        "altstack",
+        "as_",
+        "ast",
+        "brand",
+        "brand_data",
+        "child_settid",
+        "clear_child_tid",
+        "cpu",
+        "curinfo",
+        "cursig",
+        "greenlet",
+        "gsbase",
+        "interrupted",
+        "machine",
+        "name",
+        "nice",
+        "oldmask",
+        "onproc_since",
+        "proc",
+        "q",
+        "regs",
+        "robust_list",
+        "sched_policy",
+        "sched_priority",
+        "sigmask",
+        "sigq",
+        "sleep_sig",
+        "start_hrtime",
+        "state",
+        "stubs",
+        "syscall_nr",
+        "tid",
+        "timed_out",
+        "timerslack",
+        "tls",
+        "tmpmask_set",
+        "utime",
+        "wchan",
+    )
+
+    def __init__(self, proc: Proc, tid: int) -> None:
+        machine = proc.machine
+        self.proc = proc
+        self.tid = tid
+        self.machine: Any = machine
+        self.as_: As = proc.as_
+        self.brand: Brand = proc.brand
+        self.brand_data: Any = None
+        self.stubs: list[Any] = proc.brand.stubs
+        self.q: Any = machine.engine.q
+        self.cpu: Any = machine.engine.new_context()
+        self.regs: Any = machine.engine.regs(self)
+        self.ast = False
+        self.sigmask = 0
+        self.sigq = SigQueue()
+        self.oldmask = 0
+        self.tmpmask_set = False
+        self.altstack: tuple[int, int, int] = (0, 0, SS_DISABLE)
+        self.cursig = 0
+        self.curinfo: SigInfo | None = None
+        self.interrupted = False
+        self.syscall_nr = -1
+        self.clear_child_tid = 0
+        self.child_settid = 0
+        self.robust_list = (0, 0)
+        self.tls: Any = None
+        self.gsbase = 0
+        self.name = proc.comm
+        self.nice = 0
+        self.sched_policy = 0
+        self.sched_priority = 0
+        self.timerslack = 50_000
+        self.state = TS_RUN
+        self.wchan: CondVar | None = None
+        self.sleep_sig = False
+        self.timed_out = False
+        self.utime = 0
+        self.onproc_since = 0
+        self.start_hrtime = machine.clock.hrtime()
+        self.greenlet = LwpGreenlet(machine.lwp_main, machine.disp.hub)
+        self.greenlet.lwp = self
+
+    def set_tmp_sigmask(self, mask: int) -> None:
+        """Block `mask` until the call returns: the old mask is restored, or goes into the frame.
+
+        This is what sigsuspend, ppoll and pselect need (sigsuspend(2): atomically).
+        """
+        if not self.tmpmask_set:
+            self.oldmask = self.sigmask
+            self.tmpmask_set = True
+        self.set_sigmask(mask)
+        self.ast = True
+
+    def set_sigmask(self, mask: int) -> None:
+        """Block exactly `mask`; a signal that this unblocks is acted on before user mode."""
+        from lxemu.kernel.signal import CANTMASK
+
+        self.sigmask = mask & ~CANTMASK
+        if (self.sigq.pending | self.proc.sigq.pending) & ~self.sigmask:
+            self.ast = True
+
+    def cpu_time(self) -> int:
+        """Return ns of CPU that this lwp has used."""
+        used = self.utime
+        if self.machine.disp.curlwp is self:
+            used += self.machine.clock.cputime() - self.onproc_since
+        return used
+
+
+def curlwp() -> Lwp:
+    """Return the lwp whose kernel context is running."""
+    lwp: Lwp = getcurrent().lwp  # type: ignore[attr-defined]
+    return lwp

@@ -1,0 +1,210 @@
+"""Processes (illumos sys/proc.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lxemu.kernel.cv import CondVar
+from lxemu.kernel.rctl import Rctls
+from lxemu.kernel.signal import NSIG, SIG_IGN, SIGCHLD, SigAction, SigInfo, SigQueue
+
+if TYPE_CHECKING:
+    from lxemu.brand import Brand
+    from lxemu.kernel.cred import Cred
+    from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.session import Pgrp, Session
+    from lxemu.kernel.vfs.fdtable import FdTable
+    from lxemu.kernel.vfs.name import Name
+    from lxemu.kernel.zone import Zone
+
+_DEFAULT_ACTION = SigAction()
+
+
+class FsCtx:
+    """Working directory, root directory and file creation mask; threads share one."""
+
+    __slots__ = ("cwd", "root", "umask")
+
+    def __init__(self, root: Name, cwd: Name, umask: int) -> None:
+        self.root = root
+        self.cwd = cwd
+        self.umask = umask
+
+    def copy(self) -> FsCtx:
+        """Return the context a forked child gets."""
+        return FsCtx(self.root, self.cwd, self.umask)
+
+
+class SigActs(list[SigAction]):
+    """The dispositions of a process, indexed by signal number; threads share one."""
+
+    def __init__(self, actions: list[SigAction] | None = None) -> None:
+        super().__init__(actions or [_DEFAULT_ACTION] * NSIG)
+
+    def copy(self) -> SigActs:
+        """Return the dispositions a forked child gets."""
+        return SigActs(self)
+
+    def reset_caught(self) -> None:
+        """Set caught signals to their default, keep ignored ones (execve(2))."""
+        for sig, action in enumerate(self):
+            if action.handler == SIG_IGN:
+                self[sig] = SigAction(SIG_IGN)
+            elif action is not _DEFAULT_ACTION:
+                self[sig] = _DEFAULT_ACTION
+
+
+class Usage:
+    """Resources used, ns and counts (getrusage(2))."""
+
+    __slots__ = (
+        "inblock",
+        "majflt",
+        "maxrss",
+        "minflt",
+        "nivcsw",
+        "nvcsw",
+        "oublock",
+        "stime",
+        "utime",
+    )
+
+    def __init__(self) -> None:
+        self.utime = self.stime = self.maxrss = 0
+        self.minflt = self.majflt = self.inblock = self.oublock = self.nvcsw = self.nivcsw = 0
+
+    def add(self, other: Usage) -> None:
+        """Add what a waited-for child used."""
+        self.utime += other.utime
+        self.stime += other.stime
+        self.minflt += other.minflt
+        self.majflt += other.majflt
+        self.nvcsw += other.nvcsw
+        self.nivcsw += other.nivcsw
+        self.maxrss = max(self.maxrss, other.maxrss)
+
+
+class Proc:
+    """A process: what its lwps share.
+
+    `wait_code`/`wait_status` hold what wait reports of a zombie or a stopped child (CLD_* code and the
+    exit status or signal). A `zombie` has no memory, files or lwps any more.
+    """
+
+    __slots__ = (
+        "as_",
+        "brand",
+        "brand_data",
+        "child_usage",
+        "children",
+        "comm",
+        "continued",
+        "cred",
+        "cv_child",
+        "cv_stop",
+        "cv_vfork",
+        "dumpable",
+        "exe",
+        "execed",
+        "exit_signal",
+        "exiting",
+        "files",
+        "fs",
+        "group_exit",
+        "itimers",
+        "lwps",
+        "machine",
+        "nice",
+        "no_reap",
+        "oom_score_adj",
+        "parent",
+        "pdeathsig",
+        "personality",
+        "pgrp",
+        "pid",
+        "psargs",
+        "ptimers",
+        "rctls",
+        "session",
+        "sigacts",
+        "sigq",
+        "start_hrtime",
+        "stop_report",
+        "stopped",
+        "subreaper",
+        "usage",
+        "wait_code",
+        "wait_status",
+        "zombie",
+        "zone",
+    )
+
+    def __init__(
+        self, machine: Any, pid: int, parent: Proc | None, brand: Brand, cred: Cred, zone: Zone
+    ) -> None:
+        self.machine: Any = machine
+        self.pid = pid
+        self.parent = parent
+        self.brand = brand
+        self.brand_data: Any = None
+        self.cred = cred
+        self.zone = zone
+        self.children: list[Proc] = []
+        self.lwps: list[Lwp] = []
+        self.as_: As
+        self.files: FdTable
+        self.fs: FsCtx
+        self.pgrp: Pgrp
+        self.session: Session
+        self.sigacts = SigActs()
+        self.sigq = SigQueue()
+        self.rctls = Rctls()
+        self.comm = b""
+        self.exe: Name | None = None
+        self.psargs: list[bytes] = []
+        self.start_hrtime: int = machine.clock.hrtime()
+        self.exit_signal = SIGCHLD
+        self.exiting = False
+        self.group_exit: tuple[int, int] | None = None
+        self.zombie = False
+        self.no_reap = False
+        self.stopped = False
+        self.stop_report = 0
+        self.continued = False
+        self.execed = False
+        self.wait_code = 0
+        self.wait_status = 0
+        self.cv_child = CondVar()
+        self.cv_stop = CondVar()
+        self.cv_vfork = CondVar()
+        self.itimers: dict[int, Any] = {}
+        self.ptimers: dict[int, Any] = {}
+        self.usage = Usage()
+        self.child_usage = Usage()
+        self.pdeathsig = 0
+        self.subreaper = False
+        self.dumpable = 1
+        self.personality = 0
+        self.nice = 0
+        self.oom_score_adj = 0
+
+    @property
+    def ppid(self) -> int:
+        """Pid of the parent, 0 for the first process."""
+        return self.parent.pid if self.parent is not None else 0
+
+    def lwp(self, tid: int) -> Lwp | None:
+        """Return the lwp with id `tid`, or None."""
+        for lwp in self.lwps:
+            if lwp.tid == tid:
+                return lwp
+        return None
+
+    def cpu_time(self) -> int:
+        """Return ns of CPU that all lwps of the process have used, ended ones included."""
+        return self.usage.utime + sum(lwp.cpu_time() for lwp in self.lwps)
+
+    def siginfo(self, signo: int, code: int = 0) -> SigInfo:
+        """Return the siginfo of a signal that this process sends."""
+        return SigInfo(signo, code, pid=self.pid, uid=self.cred.ruid)

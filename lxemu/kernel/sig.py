@@ -1,0 +1,272 @@
+"""Sending and taking signals (illumos os/sig.c: sigtoproc, issig, psig, stop).
+
+A signal is queued on the process or on one lwp. An lwp takes it in its own context, in `issig`: when it
+is about to sleep, when it is woken, or before it returns to user mode. `issig` deals with ignored signals
+and with stops on the spot, so a stopped and continued lwp goes on in the middle of its system call; it
+returns True only if a handler must run or the process must die, which `psig` then does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lxemu.kernel.exit import lwp_exit, proc_exit
+from lxemu.kernel.rctl import RLIMIT_CORE, RLIMIT_SIGPENDING
+from lxemu.kernel.sched import TS_SLEEP
+from lxemu.kernel.signal import (
+    CLD_CONTINUED,
+    CLD_DUMPED,
+    CLD_KILLED,
+    CLD_STOPPED,
+    SA_NOCLDSTOP,
+    SA_NODEFER,
+    SA_RESETHAND,
+    SIG_DFL,
+    SIG_IGN,
+    SIGCHLD,
+    SIGCONT,
+    SIGKILL,
+    SIGRTMIN,
+    SIGSTOP,
+    STOP_SIGNALS,
+    SYNC_SIGNALS,
+    Action,
+    SigAction,
+    SigInfo,
+    lowest,
+    sigmask,
+)
+
+if TYPE_CHECKING:
+    from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.session import Pgrp
+
+_KILL_BIT = sigmask(SIGKILL)
+_CONT_BIT = sigmask(SIGCONT)
+
+
+def sig_ignored(proc: Proc, sig: int) -> bool:
+    """Return whether delivering `sig` to `proc` would do nothing."""
+    handler = proc.sigacts[sig].handler
+    if handler == SIG_DFL:
+        return proc.brand.default_action(sig) is Action.IGNORE
+    return handler == SIG_IGN and sig not in (SIGKILL, SIGSTOP)
+
+
+def sigtoproc(proc: Proc, sig: int, info: SigInfo | None = None) -> None:
+    """Send `sig` to `proc`; the first lwp that does not block it takes it."""
+    _post(proc, None, sig, info)
+
+
+def sigtolwp(lwp: Lwp, sig: int, info: SigInfo | None = None) -> None:
+    """Send `sig` to one lwp."""
+    _post(lwp.proc, lwp, sig, info)
+
+
+def sigtopgrp(pgrp: Pgrp, sig: int, info: SigInfo | None = None) -> None:
+    """Send `sig` to every process of `pgrp`."""
+    for proc in tuple(pgrp.members):
+        sigtoproc(proc, sig, info)
+
+
+def sigqueue_full(proc: Proc, info: SigInfo) -> bool:
+    """Return whether queueing `info` would pass RLIMIT_SIGPENDING (sigqueue(3): EAGAIN)."""
+    if info.signo < SIGRTMIN:
+        return False
+    queued = proc.sigq.count() + sum(lwp.sigq.count() for lwp in proc.lwps)
+    return queued >= proc.rctls.soft(RLIMIT_SIGPENDING)
+
+
+def _post(proc: Proc, lwp: Lwp | None, sig: int, info: SigInfo | None) -> None:
+    if proc.zombie or proc.exiting:
+        return
+    bit = 1 << (sig - 1)
+    if sig == SIGKILL:
+        continue_proc(proc, report=False)
+    elif sig == SIGCONT:
+        _discard(proc, STOP_SIGNALS)
+        continue_proc(proc, report=True)
+    elif bit & STOP_SIGNALS:
+        _discard(proc, _CONT_BIT)
+    takers = [lwp] if lwp is not None else proc.lwps
+    blocked = all(taker.sigmask & bit for taker in takers)
+    waited = any(taker.machine.sigwaiting(taker) & bit for taker in takers)
+    if not blocked and not waited and sig_ignored(proc, sig):
+        return
+    queue = proc.sigq if lwp is None else lwp.sigq
+    queue.post(info if info is not None else SigInfo(sig))
+    signal_lwps(takers, bit)
+
+
+def signal_lwps(takers: list[Lwp], bit: int) -> None:
+    """Have one of `takers` look at a pending signal of the set `bit`; all of them for SIGKILL."""
+    chosen = None
+    for taker in takers:
+        if bit & _KILL_BIT or not taker.sigmask & bit or taker.machine.sigwaiting(taker) & bit:
+            taker.ast = True
+            if bit & _KILL_BIT:
+                wake(taker)
+            elif chosen is None or (taker.state != TS_SLEEP or taker.sleep_sig):
+                chosen = chosen or taker
+    if chosen is not None:
+        wake(chosen)
+
+
+def wake(lwp: Lwp) -> None:
+    """Wake `lwp` if it sleeps interruptibly."""
+    if lwp.state == TS_SLEEP and lwp.sleep_sig:
+        lwp.machine.disp.setrun(lwp)
+
+
+def _discard(proc: Proc, mask: int) -> None:
+    proc.sigq.discard(mask)
+    for lwp in proc.lwps:
+        lwp.sigq.discard(mask)
+
+
+def pending(lwp: Lwp) -> int:
+    """Return the set of signals pending for `lwp`, its own and its process'."""
+    return lwp.sigq.pending | lwp.proc.sigq.pending
+
+
+def take(lwp: Lwp, mask: int) -> SigInfo | None:
+    """Dequeue one pending signal of `mask`: faults first, then the lowest number; None if none is."""
+    own = lwp.sigq.pending & mask
+    shared = lwp.proc.sigq.pending & mask
+    if not own and not shared:
+        return None
+    ready = own | shared
+    if ready & _KILL_BIT:
+        ready = _KILL_BIT
+    elif ready & SYNC_SIGNALS:
+        ready &= SYNC_SIGNALS
+    sig = lwp.brand.lowest_signal(ready) if ready & (ready - 1) else lowest(ready)
+    queue = lwp.sigq if own >> (sig - 1) & 1 else lwp.proc.sigq
+    return queue.take(sig)
+
+
+def issig(lwp: Lwp) -> bool:
+    """Deal with pending signals; True if `psig` must act (a handler, or death)."""
+    proc = lwp.proc
+    while True:
+        if lwp.cursig or proc.exiting:
+            return True
+        if proc.stopped and not pending(lwp) & _KILL_BIT:
+            _stay_stopped(lwp)
+            continue
+        info = take(lwp, ~lwp.sigmask | _KILL_BIT)
+        if info is None:
+            return False
+        sig = info.signo
+        handler = proc.sigacts[sig].handler
+        if handler == SIG_IGN and sig != SIGKILL:
+            continue
+        if handler == SIG_DFL:
+            action = proc.brand.default_action(sig)
+            if action in (Action.IGNORE, Action.CONT):
+                continue
+            if action is Action.STOP:
+                if sig == SIGSTOP or not proc.pgrp.orphaned():
+                    stop_proc(proc, sig)
+                continue
+        lwp.machine.trace_signal(lwp, info)
+        lwp.cursig, lwp.curinfo = sig, info
+        return True
+
+
+def psig(lwp: Lwp) -> None:
+    """Act on the signal that `issig` found: run the handler, or end the process. May not return."""
+    proc = lwp.proc
+    if proc.exiting:
+        lwp_exit(lwp)
+    sig, info = lwp.cursig, lwp.curinfo
+    lwp.cursig, lwp.curinfo = 0, None
+    if not sig or info is None:
+        return
+    action = proc.sigacts[sig]
+    if action.handler == SIG_DFL:
+        die(lwp, sig, info)
+    if action.flags & SA_RESETHAND:
+        proc.sigacts[sig] = SigAction()
+    saved = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
+    lwp.tmpmask_set = False
+    lwp.brand.sendsig(lwp, sig, info, action, saved)
+    mask = lwp.sigmask | action.mask
+    if not action.flags & SA_NODEFER:
+        mask |= 1 << (sig - 1)
+    lwp.set_sigmask(mask)
+
+
+def die(lwp: Lwp, sig: int, info: SigInfo) -> None:
+    """End the process by `sig`, with the report of a core dump where the signal asks for one."""
+    core = lwp.proc.brand.default_action(sig) is Action.CORE
+    dumped = core and lwp.proc.rctls.soft(RLIMIT_CORE) > 0 and lwp.machine.core_dump(lwp, sig, info)
+    lwp.machine.fatal_signal(lwp, sig, info)
+    proc_exit(lwp, CLD_DUMPED if dumped else CLD_KILLED, sig)
+
+
+def stop_proc(proc: Proc, sig: int) -> None:
+    """Stop every lwp of `proc` and tell its parent."""
+    proc.stopped = True
+    proc.continued = False
+    proc.wait_code, proc.wait_status = CLD_STOPPED, sig
+    proc.stop_report = sig
+    for lwp in proc.lwps:
+        lwp.ast = True
+        wake(lwp)
+    tell_parent(proc, CLD_STOPPED, sig)
+
+
+def continue_proc(proc: Proc, *, report: bool) -> None:
+    """Let a stopped `proc` run again; `report` when the parent may wait for it (SIGCONT)."""
+    if not proc.stopped:
+        return
+    proc.stopped = False
+    proc.stop_report = 0
+    if report:
+        proc.continued = True
+        tell_parent(proc, CLD_CONTINUED, SIGCONT)
+    proc.cv_stop.broadcast()
+
+
+def _stay_stopped(lwp: Lwp) -> None:
+    proc = lwp.proc
+    while proc.stopped and not pending(lwp) & _KILL_BIT and not proc.exiting:
+        proc.cv_stop.wait()
+
+
+def tell_parent(proc: Proc, code: int, status: int) -> None:
+    """Send the parent its SIGCHLD for a stop or a continue, and wake its waits."""
+    parent = proc.parent
+    if parent is None:
+        return
+    if not parent.sigacts[SIGCHLD].flags & SA_NOCLDSTOP:
+        sigtoproc(parent, SIGCHLD, child_info(proc, SIGCHLD, code, status))
+    parent.cv_child.broadcast()
+
+
+def child_info(proc: Proc, signo: int, code: int, status: int) -> SigInfo:
+    """Return the siginfo that tells of child `proc`."""
+    used = proc.usage
+    return SigInfo(
+        signo,
+        code,
+        pid=proc.pid,
+        uid=proc.cred.ruid,
+        status=status,
+        utime=used.utime,
+        stime=used.stime,
+    )
+
+
+def trapsig(lwp: Lwp, info: SigInfo) -> None:
+    """Deliver a fault to the lwp that caused it: blocked or ignored, it kills (illumos trapsig)."""
+    bit = 1 << (info.signo - 1)
+    proc = lwp.proc
+    if lwp.sigmask & bit or proc.sigacts[info.signo].handler == SIG_IGN:
+        proc.sigacts[info.signo] = SigAction()
+        lwp.sigmask &= ~bit
+    lwp.sigq.discard(bit)
+    lwp.sigq.post(info)
+    lwp.ast = True

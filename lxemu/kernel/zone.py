@@ -1,0 +1,25 @@
+"""A zone: the processes, names and root of one virtual system (illumos sys/zone.h)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.mount import MountTable
+    from lxemu.kernel.vfs.name import Name
+
+
+class Zone:
+    """What the processes of a machine share besides the machine itself."""
+
+    def __init__(self, nodename: bytes, kernel_version: str) -> None:
+        self.nodename = nodename
+        self.domainname = b"(none)"
+        self.kernel_version = kernel_version
+        self.procs: dict[int, Proc] = {}
+        self.root: Name | None = None
+        self.mounts: MountTable | None = None
+        self.boot_hrtime = 0
+        self.boot_realtime = 0
+        self.forks = 0
