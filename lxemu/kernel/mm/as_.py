@@ -1,0 +1,683 @@
+"""Address spaces: an ordered list of segments over a hat, and the calls that change it.
+
+Addresses and lengths are the guest's; every public call rounds and checks as mmap(2), munmap(2),
+mprotect(2) and brk(2) document, and raises KernelError. illumos: vm/as.h, vm_as.c.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm import memcntl, remap
+from lxemu.kernel.mm.hat import Hat
+from lxemu.kernel.mm.mman import (
+    FC_NOMAP,
+    FC_PROT,
+    LOW32_BASE,
+    LOW32_TOP,
+    MAP_ANON,
+    MAP_FIXED,
+    MAP_GROWSDOWN,
+    MAP_LOCKED,
+    MAP_LOW32,
+    MAP_NONBLOCK,
+    MAP_NOREPLACE,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_TYPE,
+    MAX_SEGS,
+    MCL_FUTURE,
+    MCL_ONFAULT,
+    MIN_ADDR,
+    PAGEOFFSET,
+    PAGESHIFT,
+    PAGESIZE,
+    PROT_ALL,
+    PROT_READ,
+    PROT_WRITE,
+    RLIM_INFINITY,
+    RLIMIT_DATA,
+    RLIMIT_MEMLOCK,
+    RLIMIT_STACK,
+    RLIMIT_VMEM,
+    STACK_GUARD,
+    USERLIMIT64,
+)
+from lxemu.kernel.mm.pagecache import AnonObject
+from lxemu.kernel.mm.seg import (
+    SEG_DONTFORK,
+    SEG_LOCKED,
+    SEG_LOCKONFAULT,
+    SEG_WIPEONFORK,
+    OutOfMemory,
+    Seg,
+    SegFault,
+    SegInfo,
+)
+from lxemu.kernel.mm.usercopy import OverlongString, UserCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lxemu.kernel.mm.page import PhysMem
+    from lxemu.kernel.mm.pagecache import Mappable
+
+__all__ = ["As", "OutOfMemory", "OverlongString", "SegFault", "SegInfo"]
+
+_KEPT_FLAGS = MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN | MAP_NORESERVE
+_MAX_OFFSET = (1 << 63) - 1
+
+
+def no_limits(_resource: int) -> int:
+    """Limit nothing: what an address space starts with."""
+    return RLIM_INFINITY
+
+
+def page_up(n: int) -> int:
+    """Round up to whole pages."""
+    return (n + PAGEOFFSET) & ~PAGEOFFSET
+
+
+class As(UserCopy):
+    """One address space, shared by the lwps of a process (and by processes after vfork).
+
+    limit: first address past user space. mmap_top: where the search for free space starts, downwards.
+    min_addr: lowest address that may be mapped. brk_start, brk: the heap, in bytes. start_stack: initial
+    stack pointer, by which the stack is recognised. limits: soft limit of a resource (RLIMIT_* of mman),
+    asked when space grows; rebind it after dup(). vsize: bytes mapped. locked: bytes locked.
+    lock_future: MCL_* flags for mappings to come. minflt, majflt: faults resolved without and with input.
+    """
+
+    __slots__ = (
+        "_segs",
+        "_starts",
+        "_users",
+        "brk",
+        "brk_start",
+        "limit",
+        "limits",
+        "lock_future",
+        "locked",
+        "majflt",
+        "min_addr",
+        "minflt",
+        "mmap_top",
+        "start_stack",
+        "vsize",
+    )
+
+    def __init__(
+        self,
+        phys: PhysMem,
+        *,
+        limit: int = USERLIMIT64,
+        mmap_top: int = 0,
+        limits: Callable[[int], int] = no_limits,
+        hat: Hat | None = None,
+    ) -> None:
+        self._bind(phys, hat if hat is not None else Hat(phys))
+        self._starts: list[int] = []
+        self._segs: list[Seg] = []
+        self._users = 1
+        self.limit = limit
+        self.mmap_top = mmap_top or limit - (STACK_GUARD << 4)
+        self.min_addr = MIN_ADDR
+        self.brk_start = self.brk = 0
+        self.start_stack = 0
+        self.limits = limits
+        self.vsize = 0
+        self.locked = 0
+        self.lock_future = 0
+        self.minflt = 0
+        self.majflt = 0
+
+    # -- segments -------------------------------------------------------------------------------------
+
+    @property
+    def segs(self) -> list[Seg]:
+        """The segments in order of address; not to be changed by the caller."""
+        return self._segs
+
+    @property
+    def rss(self) -> int:
+        """Resident set in bytes."""
+        return self.hat.npages << PAGESHIFT
+
+    @property
+    def rss_anon(self) -> int:
+        """The part of the resident set that is private anonymous memory, in bytes."""
+        return self.hat.count_anon() << PAGESHIFT
+
+    @property
+    def maxrss(self) -> int:
+        """Largest resident set so far, in bytes."""
+        return self.hat.peak() << PAGESHIFT
+
+    def segat(self, addr: int) -> Seg | None:
+        """Return the segment that contains *addr*."""
+        i = bisect_right(self._starts, addr) - 1
+        if i >= 0:
+            seg = self._segs[i]
+            if addr < seg.end:
+                return seg
+        return None
+
+    def first(self, addr: int) -> int:
+        """Index of the first segment that ends above *addr*."""
+        i = bisect_right(self._starts, addr) - 1
+        return i if i >= 0 and self._segs[i].end > addr else i + 1
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Tell whether anything is mapped in [start, end)."""
+        i = self.first(start)
+        return i < len(self._segs) and self._starts[i] < end
+
+    def mapped_bytes(self, start: int, end: int) -> int:
+        """Return how many bytes of [start, end) are mapped."""
+        total = 0
+        for i in range(self.first(start), len(self._segs)):
+            seg = self._segs[i]
+            if seg.start >= end:
+                break
+            total += min(seg.end, end) - max(seg.start, start)
+        return total
+
+    def isolate(self, start: int, end: int) -> tuple[int, int]:
+        """Split segments at the edges; return the index range of those inside [start, end). ENOMEM."""
+        i = self.first(start)
+        segs = self._segs
+        starts = self._starts
+        if i < len(segs) and starts[i] < start:
+            self._split(i, start)
+            i += 1
+        j = bisect_left(starts, end, i)
+        if j > i and segs[j - 1].end > end:
+            self._split(j - 1, end)
+        return i, j
+
+    def _split(self, i: int, addr: int) -> None:
+        if len(self._segs) >= MAX_SEGS:
+            raise KernelError(Errno.ENOMEM)
+        self._segs.insert(i + 1, self._segs[i].split(addr))
+        self._starts.insert(i + 1, addr)
+
+    def coalesce(self, i: int, j: int) -> None:
+        """Join what can be joined at the boundaries below segments i..j."""
+        segs = self._segs
+        for k in range(min(j, len(segs) - 1), max(i, 1) - 1, -1):
+            lower = segs[k - 1]
+            upper = segs[k]
+            if lower.joins(upper):
+                if upper.cache is not None:
+                    upper.cache.mappers.pop(upper, None)
+                lower.end = upper.end
+                del segs[k]
+                del self._starts[k]
+
+    def insert(self, seg: Seg) -> None:
+        """Add a segment where nothing is mapped, joining it with its neighbours."""
+        i = bisect_left(self._starts, seg.start)
+        self._starts.insert(i, seg.start)
+        self._segs.insert(i, seg)
+        self.vsize += seg.size
+        if seg.flags & SEG_LOCKED:
+            self.locked += seg.size
+        self.coalesce(i, i + 1)
+
+    def remove(self, start: int, end: int, *, keep_pages: bool = False) -> None:
+        """Take everything out of [start, end). ENOMEM when a split would make too many segments."""
+        i, j = self.isolate(start, end)
+        if i == j:
+            return
+        segs = self._segs
+        gone = segs[i:j]
+        del segs[i:j]
+        del self._starts[i:j]
+        for seg in gone:
+            self.vsize -= seg.size
+            if seg.flags & SEG_LOCKED:
+                self.locked -= seg.size
+            seg.detach()
+        if not keep_pages:
+            lo = segs[i - 1].end if i else 0
+            hi = segs[i].start if i < len(segs) else self.limit
+            self.hat.unload(max(start, gone[0].start), min(end, gone[-1].end), lo, hi)
+
+    # -- free space -----------------------------------------------------------------------------------
+
+    def _edge(self, i: int) -> int:
+        """Lowest address that segment *i* claims: a growing one keeps a guard gap below it."""
+        seg = self._segs[i]
+        return seg.start - STACK_GUARD if seg.flags & MAP_GROWSDOWN else seg.start
+
+    def _fits(self, addr: int, size: int) -> bool:
+        """Tell whether [addr, addr+size) is free and keeps clear of guard gaps."""
+        i = self.first(addr)
+        return i == len(self._segs) or addr + size <= self._edge(i)
+
+    def _gap_down(self, size: int, floor: int, top: int) -> int | None:
+        """Highest address of a free range below *top*."""
+        segs = self._segs
+        i = bisect_left(self._starts, top)
+        hi = min(top, self._edge(i)) if i < len(segs) else top
+        while i > 0:
+            i -= 1
+            seg = segs[i]
+            if hi - max(seg.end, floor) >= size:
+                return hi - size
+            hi = min(hi, seg.start)
+            if seg.flags & MAP_GROWSDOWN:
+                hi = min(hi, seg.start - STACK_GUARD)
+            if hi - floor < size:
+                return None
+        return hi - size if hi - floor >= size else None
+
+    def _gap_up(self, size: int, floor: int, top: int) -> int | None:
+        """Lowest address of a free range from *floor* up."""
+        lo = floor
+        for i in range(self.first(floor), len(self._segs)):
+            if self._edge(i) - lo >= size and lo + size <= top:
+                return lo
+            lo = max(lo, self._segs[i].end)
+            if lo + size > top:
+                return None
+        return lo if lo + size <= top else None
+
+    def find_gap(self, hint: int, size: int, flags: int = 0) -> int:
+        """Choose an address for a mapping of *size* bytes (whole pages). ENOMEM.
+
+        The hint is taken when it is free; then the search goes down from mmap_top, and up from a third
+        of the space when that fails. MAP_LOW32 searches upwards in the second gigabyte.
+        """
+        if size > self.limit:
+            raise KernelError(Errno.ENOMEM)
+        if hint:
+            hint &= ~PAGEOFFSET
+            hint = max(hint, page_up(self.min_addr))
+        low = flags & MAP_LOW32 and self.limit > 1 << 32
+        top = LOW32_TOP if low else self.limit
+        if hint and hint <= top - size and self._fits(hint, size):
+            return hint
+        found = None
+        if low:
+            found = self._gap_up(size, LOW32_BASE, LOW32_TOP)
+        else:
+            found = self._gap_down(size, page_up(max(self.min_addr, PAGESIZE)), self.mmap_top)
+            if found is None:
+                found = self._gap_up(size, page_up(self.limit // 3), self.limit)
+        if found is None:
+            raise KernelError(Errno.ENOMEM)
+        return found
+
+    # -- limits ---------------------------------------------------------------------------------------
+
+    def data_bytes(self) -> int:
+        """Bytes of private writable memory that is not stack (what RLIMIT_DATA counts)."""
+        return sum(s.size for s in self._segs if _is_data(s.prot, s.flags))
+
+    def may_expand(self, prot: int, flags: int, size: int) -> bool:
+        """Tell whether *size* more bytes of such a mapping stay within the limits."""
+        if self.vsize + size > self.limits(RLIMIT_VMEM):
+            return False
+        if _is_data(prot, flags):
+            limit = self.limits(RLIMIT_DATA)
+            if limit < RLIM_INFINITY and self.data_bytes() + size > limit:
+                return False
+        return True
+
+    def may_commit(self, prot: int, flags: int, size: int) -> bool:
+        """Tell whether the machine could ever back such a mapping: the obvious excess is refused."""
+        charged = prot & PROT_WRITE and not flags & (MAP_NORESERVE | MAP_SHARED)
+        return not charged or size <= self.phys.nframes << PAGESHIFT
+
+    def may_lock(self, size: int) -> bool:
+        """Tell whether *size* more bytes may be locked."""
+        return self.locked + size <= self.limits(RLIMIT_MEMLOCK)
+
+    # -- mmap, munmap, mprotect, brk ------------------------------------------------------------------
+
+    def map(
+        self,
+        addr: int,
+        length: int,
+        prot: int,
+        flags: int,
+        vnode: Mappable | None = None,
+        offset: int = 0,
+        *,
+        maxprot: int = PROT_ALL,
+        name: object = None,
+    ) -> int:
+        """Map an object or anonymous memory; return the address. mmap(2).
+
+        maxprot: what the open file allows (no PROT_READ: EACCES whatever *prot* is). name: shown by maps().
+        EINVAL, ENOMEM, EEXIST, EACCES, EPERM, EAGAIN, ENODEV, EOVERFLOW.
+        """
+        if offset & PAGEOFFSET or not length:
+            raise KernelError(Errno.EINVAL)
+        size = page_up(length)
+        if size > self.limit:
+            raise KernelError(Errno.ENOMEM)
+        if vnode is not None and offset + size > _MAX_OFFSET:
+            raise KernelError(Errno.EOVERFLOW)
+        if len(self._segs) >= MAX_SEGS:
+            raise KernelError(Errno.ENOMEM)
+        fixed = flags & (MAP_FIXED | MAP_NOREPLACE)
+        if fixed:
+            self._check_fixed(addr, size, flags)
+        else:
+            addr = self.find_gap(addr, size, flags)
+        lock = self._lock_flags(flags, size)
+        kind = flags & MAP_TYPE
+        if kind not in (MAP_SHARED, MAP_PRIVATE):
+            raise KernelError(Errno.EINVAL)
+        cache = None
+        if vnode is not None and not flags & MAP_ANON:
+            if not maxprot & PROT_READ or prot & ~maxprot:
+                raise KernelError(Errno.EACCES)
+            cache = vnode.pages
+            if cache is None:
+                raise KernelError(Errno.ENODEV)
+            if flags & MAP_GROWSDOWN:
+                raise KernelError(Errno.EINVAL)
+        else:
+            vnode = None
+            if flags & MAP_GROWSDOWN and kind == MAP_SHARED:
+                raise KernelError(Errno.EINVAL)
+        extra = size - self.mapped_bytes(addr, addr + size) if fixed else size
+        if not self.may_expand(prot, flags, extra) or not self.may_commit(prot, flags, size):
+            raise KernelError(Errno.ENOMEM)
+        if fixed:
+            self.remove(addr, addr + size)
+        if vnode is None:
+            offset = addr
+            if kind == MAP_SHARED:
+                vnode = AnonObject(self.phys, size)
+                cache = vnode.pages
+                offset = 0
+        kept = flags & _KEPT_FLAGS | lock
+        self.insert(Seg(self, addr, addr + size, prot, maxprot, kept, vnode, cache, offset, name))
+        if (lock & SEG_LOCKED and not lock & SEG_LOCKONFAULT) or (
+            flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
+        ):
+            memcntl.populate(self, addr, addr + size)
+        return addr
+
+    def _check_fixed(self, addr: int, size: int, flags: int) -> None:
+        if addr > self.limit - size:
+            raise KernelError(Errno.ENOMEM)
+        if addr & PAGEOFFSET:
+            raise KernelError(Errno.EINVAL)
+        if addr < self.min_addr:
+            raise KernelError(Errno.EPERM)
+        if flags & MAP_NOREPLACE and self.overlaps(addr, addr + size):
+            raise KernelError(Errno.EEXIST)
+
+    def _lock_flags(self, flags: int, size: int) -> int:
+        """Locking that a new mapping gets. EPERM when locking is not allowed at all, EAGAIN over it."""
+        if flags & MAP_LOCKED and not self.limits(RLIMIT_MEMLOCK):
+            raise KernelError(Errno.EPERM)
+        if not flags & MAP_LOCKED and not self.lock_future & MCL_FUTURE:
+            return 0
+        if not self.may_lock(size):
+            raise KernelError(Errno.EAGAIN)
+        onfault = self.lock_future & MCL_ONFAULT and not flags & MAP_LOCKED
+        return SEG_LOCKED | SEG_LOCKONFAULT if onfault else SEG_LOCKED
+
+    def unmap(self, addr: int, length: int) -> None:
+        """Remove the mappings of a range; holes do not matter. munmap(2). EINVAL, ENOMEM."""
+        if addr & PAGEOFFSET or addr > self.limit or length > self.limit - addr or length <= 0:
+            raise KernelError(Errno.EINVAL)
+        self.remove(addr, addr + page_up(length))
+
+    def setprot(self, addr: int, length: int, prot: int, *, growsdown: bool = False) -> None:
+        """Change the protection of a range. mprotect(2).
+
+        growsdown: start at the beginning of the growing segment. At a hole (ENOMEM) or a segment that
+        does not allow *prot* (EACCES) the part below it has been changed.
+        """
+        if addr & PAGEOFFSET or prot & ~PROT_ALL:
+            raise KernelError(Errno.EINVAL)
+        if not length:
+            return
+        end = addr + page_up(length)
+        i = self.first(addr)
+        if end > 1 << 64 or i == len(self._segs):
+            raise KernelError(Errno.ENOMEM)
+        start = self._starts[i]
+        if growsdown:
+            if start >= end:
+                raise KernelError(Errno.ENOMEM)
+            if not self._segs[i].grows:
+                raise KernelError(Errno.EINVAL)
+            addr = start
+        elif start > addr:
+            raise KernelError(Errno.ENOMEM)
+        while addr < end:
+            seg = self.segat(addr)
+            if seg is None:
+                raise KernelError(Errno.ENOMEM)
+            stop = min(seg.end, end)
+            if prot & ~seg.maxprot:
+                raise KernelError(Errno.EACCES)
+            if seg.prot != prot:
+                self._setprot_seg(seg, addr, stop, prot)
+            addr = stop
+
+    def _setprot_seg(self, seg: Seg, start: int, end: int, prot: int) -> None:
+        """Change [start, end), which lies inside one segment. ENOMEM."""
+        if _is_data(prot, seg.flags) and not _is_data(seg.prot, seg.flags):
+            limit = self.limits(RLIMIT_DATA)
+            if limit < RLIM_INFINITY and self.data_bytes() + end - start > limit:
+                raise KernelError(Errno.ENOMEM)
+            if seg.cache is None and not self.may_commit(prot, seg.flags, end - start):
+                raise KernelError(Errno.ENOMEM)
+        i, j = self.isolate(start, end)
+        self._segs[i].chgprot(prot)
+        self.coalesce(i, j)
+
+    def setbrk(self, addr: int) -> int:
+        """Move the end of the heap; return the new end, or the old one when that cannot be. brk(2)."""
+        if addr < self.brk_start:
+            return self.brk
+        old = page_up(self.brk)
+        new = page_up(addr)
+        if new > old:
+            size = new - old
+            data = new - self.brk_start
+            if (
+                new > self.limit
+                or data > self.limits(RLIMIT_DATA)
+                or not self._fits(old, size + PAGESIZE)
+                or not self.may_expand(PROT_READ | PROT_WRITE, MAP_PRIVATE, size)
+                or not self.may_commit(PROT_READ | PROT_WRITE, MAP_PRIVATE, size)
+                or len(self._segs) >= MAX_SEGS
+            ):
+                return self.brk
+            try:
+                lock = self._lock_flags(0, size)
+            except KernelError:
+                return self.brk
+            prot = PROT_READ | PROT_WRITE
+            flags = MAP_PRIVATE | lock
+            self.insert(Seg(self, old, new, prot, PROT_ALL, flags, None, None, old, None))
+            if lock == SEG_LOCKED:
+                memcntl.populate(self, old, new)
+        elif new < old:
+            try:
+                self.remove(new, old)
+            except KernelError:
+                return self.brk
+        self.brk = addr
+        return addr
+
+    # -- faults ---------------------------------------------------------------------------------------
+
+    def fault(self, addr: int, access: int) -> None:
+        """Make one access possible: PROT_READ, PROT_WRITE or PROT_EXEC at *addr*.
+
+        SegFault(FC_NOMAP, FC_PROT or FC_OBJERR) when it is not allowed; OutOfMemory.
+        """
+        self.minflt += 1
+        seg = self.segat(addr)
+        if seg is None:
+            seg = self._grow(addr)
+        prot = seg.prot
+        # x86 has no page that can be written or executed but not read.
+        if not (prot if access == PROT_READ else prot & access):
+            raise SegFault(addr, FC_PROT)
+        try:
+            seg.fault(addr & ~PAGEOFFSET, access == PROT_WRITE)
+        except SegFault as err:
+            err.addr = addr
+            raise
+
+    def _grow(self, addr: int) -> Seg:
+        """Extend the growing segment above *addr* down to it. SegFault when there is none or it may not."""
+        i = bisect_right(self._starts, addr)
+        va = addr & ~PAGEOFFSET
+        if i < len(self._segs):
+            seg = self._segs[i]
+            more = seg.start - va
+            if (
+                seg.grows
+                and va >= self.min_addr
+                and seg.end - va <= self.limits(RLIMIT_STACK)
+                and (i == 0 or self._clear_of(self._segs[i - 1], va))
+                and self.may_expand(seg.prot, seg.flags, more)
+                and (not seg.flags & SEG_LOCKED or self.may_lock(more))
+            ):
+                seg.start -= more
+                seg.offset -= more
+                self._starts[i] = seg.start
+                self.vsize += more
+                if seg.flags & SEG_LOCKED:
+                    self.locked += more
+                return seg
+        raise SegFault(addr, FC_NOMAP)
+
+    @staticmethod
+    def _clear_of(below: Seg, va: int) -> bool:
+        """Tell whether a stack may reach down to *va* with *below* as its lower neighbour."""
+        return below.grows or not below.prot or va - below.end >= STACK_GUARD
+
+    # -- whole address spaces -------------------------------------------------------------------------
+
+    def dup(self) -> As:
+        """Return a copy for fork: shared objects stay shared, private memory is copied on write. ENOMEM.
+
+        Memory locks are not inherited; rebind `limits` to the child.
+        """
+        hat = self.hat.dup()
+        child = As(self.phys, limit=self.limit, mmap_top=self.mmap_top, limits=self.limits, hat=hat)
+        child.min_addr = self.min_addr
+        child.brk_start = self.brk_start
+        child.brk = self.brk
+        child.start_stack = self.start_stack
+        vsize = 0
+        segs = child._segs
+        for seg in self._segs:
+            flags = seg.flags
+            if flags & (SEG_DONTFORK | SEG_WIPEONFORK):
+                hat.unload(seg.start, seg.end)
+                if flags & SEG_DONTFORK:
+                    continue
+            segs.append(seg.clone(child, flags & ~(SEG_LOCKED | SEG_LOCKONFAULT)))
+            vsize += seg.end - seg.start
+        child._starts.extend([seg.start for seg in segs])
+        child.vsize = vsize
+        return child
+
+    def hold(self) -> None:
+        """Count one more process that uses the address space."""
+        self._users += 1
+
+    def rele(self) -> None:
+        """A process stops using the address space; the last one frees it."""
+        self._users -= 1
+        if not self._users:
+            self.free()
+
+    def free(self) -> None:
+        """Release everything: shared changes are written back, frames and tables are free."""
+        for seg in self._segs:
+            seg.detach()
+        self._segs.clear()
+        self._starts.clear()
+        self.vsize = self.locked = 0
+        if self.hat.cr3:
+            self.hat.free()
+
+    def maps(self) -> Iterator[SegInfo]:
+        """Describe the segments in order. Heap and stack are named as illumos' pmap names them."""
+        for seg in self._segs:
+            name = seg.name
+            if name is None and seg.cache is None:
+                if seg.start < self.brk and seg.end > self.brk_start:
+                    name = b"[heap]"
+                elif seg.start <= self.start_stack < seg.end:
+                    name = b"[stack]"
+            yield seg.info(name)
+
+    def futex_key(self, addr: int, shared: bool) -> tuple[object, int]:
+        """Return what identifies the word at *addr* among all waiters: the object and offset, or us.
+
+        EFAULT when a shared word cannot be read.
+        """
+        if shared:
+            self._pa_read(addr)
+            seg = self.segat(addr)
+            if seg is not None and seg.cache is not None and seg.flags & MAP_SHARED:
+                return seg.cache, seg.offset + addr - seg.start
+        return self, addr
+
+    # -- calls that have a file of their own ----------------------------------------------------------
+
+    def remap(self, old: int, oldlen: int, newlen: int, flags: int, newaddr: int = 0) -> int:
+        """Resize or move a mapping; return its address. See remap.remap()."""
+        return remap.remap(self, old, oldlen, newlen, flags, newaddr)
+
+    def advise(self, addr: int, length: int, advice: int) -> None:
+        """Act on advice about a range. See memcntl.advise()."""
+        memcntl.advise(self, addr, length, advice)
+
+    def incore(self, addr: int, length: int) -> bytes:
+        """Return one byte per page: 1 when it is in memory. See memcntl.incore()."""
+        return memcntl.incore(self, addr, length)
+
+    def sync(self, addr: int, length: int, flags: int) -> None:
+        """Write shared changes back. See memcntl.sync()."""
+        memcntl.sync(self, addr, length, flags)
+
+    def lock(self, addr: int, length: int, *, onfault: bool = False) -> None:
+        """Lock a range into memory. See memcntl.lock()."""
+        memcntl.lock(self, addr, length, onfault=onfault)
+
+    def unlock(self, addr: int, length: int) -> None:
+        """Unlock a range. See memcntl.unlock()."""
+        memcntl.unlock(self, addr, length)
+
+    def lockall(self, flags: int) -> None:
+        """Lock everything, now or from now on. See memcntl.lockall()."""
+        memcntl.lockall(self, flags)
+
+    def unlockall(self) -> None:
+        """Undo lockall() and every lock. See memcntl.unlockall()."""
+        memcntl.unlockall(self)
+
+    def setname(self, addr: int, length: int, name: bytes | None) -> None:
+        """Name anonymous memory. See memcntl.setname()."""
+        memcntl.setname(self, addr, length, name)
+
+    def populate(self, start: int, end: int) -> None:
+        """Fault a range in ahead of use; pages that cannot be are skipped."""
+        memcntl.populate(self, start, end)
+
+
+def _is_data(prot: int, flags: int) -> bool:
+    """Tell whether such a mapping counts as data: private, writable, not a stack."""
+    return bool(prot & PROT_WRITE) and not flags & (MAP_SHARED | MAP_GROWSDOWN)

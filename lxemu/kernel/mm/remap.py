@@ -1,0 +1,157 @@
+"""Resizing and moving mappings: mremap(2), which illumos has not; flags are REMAP_* of mman."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm import memcntl
+from lxemu.kernel.mm.mman import (
+    MAP_FIXED,
+    MAP_SHARED,
+    MAX_SEGS,
+    PAGEOFFSET,
+    REMAP_FIXED,
+    REMAP_KEEPOLD,
+    REMAP_MAYMOVE,
+)
+from lxemu.kernel.mm.seg import SEG_LOCKED, SEG_LOCKONFAULT, Seg
+
+if TYPE_CHECKING:
+    from lxemu.kernel.mm.as_ import As
+
+
+def remap(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> int:
+    """Resize, and if need be or asked move, the mapping at *old*; return its address.
+
+    oldlen 0 makes a second mapping of a shared object. EINVAL, EFAULT (not one mapping), ENOMEM, EAGAIN.
+    """
+    if (
+        flags & ~(REMAP_MAYMOVE | REMAP_FIXED | REMAP_KEEPOLD)
+        or (flags & (REMAP_FIXED | REMAP_KEEPOLD) and not flags & REMAP_MAYMOVE)
+        or old & PAGEOFFSET
+    ):
+        raise KernelError(Errno.EINVAL)
+    oldlen = (oldlen + PAGEOFFSET) & ~PAGEOFFSET
+    newlen = (newlen + PAGEOFFSET) & ~PAGEOFFSET
+    if not newlen or (flags & REMAP_KEEPOLD and oldlen != newlen):
+        raise KernelError(Errno.EINVAL)
+    seg = as_.segat(old)
+    if seg is None:
+        raise KernelError(Errno.EFAULT)
+    if flags & (REMAP_FIXED | REMAP_KEEPOLD):
+        return _remap_to(as_, seg, old, oldlen, newlen, flags, newaddr)
+    if oldlen >= newlen:
+        if oldlen > newlen:
+            as_.unmap(old + newlen, oldlen - newlen)
+        return old
+    _check_resize(as_, seg, old, oldlen, newlen)
+    if old + oldlen == seg.end and oldlen:
+        more = newlen - oldlen
+        if seg.end + more <= as_.limit and not as_.overlaps(seg.end, seg.end + more):
+            _extend(as_, seg, more)
+            return old
+    if not flags & REMAP_MAYMOVE:
+        raise KernelError(Errno.ENOMEM)
+    target = as_.find_gap(0, newlen)
+    return _move(as_, old, oldlen, newlen, target, keep=False)
+
+
+def _remap_to(
+    as_: As, seg: Seg, old: int, oldlen: int, newlen: int, flags: int, newaddr: int
+) -> int:
+    """Move to a given address, replacing what is there, or (KEEPOLD only) to any."""
+    if newaddr & PAGEOFFSET or newlen > as_.limit or newaddr > as_.limit - newlen:
+        raise KernelError(Errno.EINVAL)
+    if old + oldlen > newaddr and newaddr + newlen > old:
+        raise KernelError(Errno.EINVAL)
+    if len(as_.segs) + 2 >= MAX_SEGS - 3:
+        raise KernelError(Errno.ENOMEM)
+    if flags & REMAP_FIXED:
+        if newaddr < as_.min_addr:
+            raise KernelError(Errno.EPERM)
+        as_.remove(newaddr, newaddr + newlen)
+    if oldlen > newlen:
+        as_.unmap(old + newlen, oldlen - newlen)
+        oldlen = newlen
+    seg = as_.segat(old) or seg
+    _check_resize(as_, seg, old, oldlen, newlen)
+    if flags & REMAP_KEEPOLD and not as_.may_expand(seg.prot, seg.flags, oldlen):
+        raise KernelError(Errno.ENOMEM)
+    target = newaddr if flags & REMAP_FIXED else as_.find_gap(newaddr, newlen, flags & MAP_FIXED)
+    return _move(as_, old, oldlen, newlen, target, keep=bool(flags & REMAP_KEEPOLD))
+
+
+def _check_resize(as_: As, seg: Seg, old: int, oldlen: int, newlen: int) -> None:
+    """EINVAL, EFAULT, EAGAIN or ENOMEM when the part of *seg* cannot become *newlen* bytes long."""
+    if not oldlen and not seg.flags & MAP_SHARED:
+        raise KernelError(Errno.EINVAL)
+    if oldlen > seg.end - old:
+        raise KernelError(Errno.EFAULT)
+    if newlen <= oldlen:
+        return
+    more = newlen - oldlen
+    if seg.flags & SEG_LOCKED and not as_.may_lock(more):
+        raise KernelError(Errno.EAGAIN)
+    if not as_.may_expand(seg.prot, seg.flags, more):
+        raise KernelError(Errno.ENOMEM)
+    if not as_.may_commit(seg.prot, seg.flags, more):
+        raise KernelError(Errno.ENOMEM)
+
+
+def _extend(as_: As, seg: Seg, more: int) -> None:
+    """Grow a segment at its end, where the space is known to be free."""
+    start = seg.end
+    as_.insert(
+        Seg(
+            as_,
+            start,
+            start + more,
+            seg.prot,
+            seg.maxprot,
+            seg.flags,
+            seg.vnode,
+            seg.cache,
+            seg.offset + seg.size,
+            seg.name,
+        )
+    )
+    if seg.flags & SEG_LOCKED and not seg.flags & SEG_LOCKONFAULT:
+        memcntl.populate(as_, start, start + more)
+
+
+def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: bool) -> int:
+    """Give [old, old+oldlen) a new place and length; its pages go along. ENOMEM.
+
+    keep: the old range stays mapped, empty. oldlen 0: it stays mapped, and the pages too.
+    """
+    seg = as_.segat(old)
+    if seg is None:
+        raise KernelError(Errno.EFAULT)
+    offset = seg.offset + old - seg.start
+    if seg.cache is None and not as_.hat.resident(seg.start, seg.end):
+        offset = target
+    if oldlen:
+        as_.hat.move(old, target, oldlen)
+    # The new segment must be known to the object before the old one leaves: leaving writes shared
+    # changes back, and that makes the moved pages read-only again.
+    new = Seg(
+        as_,
+        target,
+        target + newlen,
+        seg.prot,
+        seg.maxprot,
+        seg.flags,
+        seg.vnode,
+        seg.cache,
+        offset,
+        seg.name,
+    )
+    if oldlen and not keep:
+        as_.remove(old, old + oldlen)
+    elif oldlen and seg.flags & SEG_LOCKED:
+        memcntl.unlock(as_, old, oldlen)
+    as_.insert(new)
+    if new.flags & SEG_LOCKED and newlen > oldlen and not new.flags & SEG_LOCKONFAULT:
+        memcntl.populate(as_, target + oldlen, target + newlen)
+    return target
