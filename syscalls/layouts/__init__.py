@@ -1,0 +1,1 @@
+"""Layouts of the records: which bytes, in which order, per data model."""

@@ -1,0 +1,116 @@
+"""Signal numbers and signal sets, between Linux and the kernel (illumos), both ways.
+
+The map is that of the lx brand (usr/src/common/brand/lx/lx_signum.c). The 31 classic signals are a
+permutation of each other (Linux SIGSTKFLT takes the slot of SIGEMT); Linux's real-time signal n is
+the kernel's n + 10. The kernel's numbers 32 to 41 are private to illumos and have no Linux number.
+"""
+
+from __future__ import annotations
+
+LX_NSIG = 64
+LX_SIGRTMIN = 32
+
+#: (Linux number, kernel number, Linux name); the classic signals.
+SIGNALS: tuple[tuple[int, int, str], ...] = (
+    (1, 1, "SIGHUP"),
+    (2, 2, "SIGINT"),
+    (3, 3, "SIGQUIT"),
+    (4, 4, "SIGILL"),
+    (5, 5, "SIGTRAP"),
+    (6, 6, "SIGABRT"),
+    (7, 10, "SIGBUS"),
+    (8, 8, "SIGFPE"),
+    (9, 9, "SIGKILL"),
+    (10, 16, "SIGUSR1"),
+    (11, 11, "SIGSEGV"),
+    (12, 17, "SIGUSR2"),
+    (13, 13, "SIGPIPE"),
+    (14, 14, "SIGALRM"),
+    (15, 15, "SIGTERM"),
+    (16, 7, "SIGSTKFLT"),
+    (17, 18, "SIGCHLD"),
+    (18, 25, "SIGCONT"),
+    (19, 23, "SIGSTOP"),
+    (20, 24, "SIGTSTP"),
+    (21, 26, "SIGTTIN"),
+    (22, 27, "SIGTTOU"),
+    (23, 21, "SIGURG"),
+    (24, 30, "SIGXCPU"),
+    (25, 31, "SIGXFSZ"),
+    (26, 28, "SIGVTALRM"),
+    (27, 29, "SIGPROF"),
+    (28, 20, "SIGWINCH"),
+    (29, 22, "SIGIO"),
+    (30, 19, "SIGPWR"),
+    (31, 12, "SIGSYS"),
+)
+
+
+def _build() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Flat maps: Linux 0..64 to kernel, kernel 0..74 to Linux (-1 where there is none)."""
+    inward = [0] * (LX_NSIG + 1)
+    outward = [-1] * (LX_NSIG + 11)
+    outward[0] = 0
+    for lx, native, _ in SIGNALS:
+        inward[lx] = native
+        outward[native] = lx
+    for lx in range(LX_SIGRTMIN, LX_NSIG + 1):
+        inward[lx] = lx + 10
+        outward[lx + 10] = lx
+    return tuple(inward), tuple(outward)
+
+
+#: Kernel number of Linux signal n (0 stays 0).
+FROM_LX: tuple[int, ...]
+#: Linux number of kernel signal n; -1 for a signal that Linux does not have.
+TO_LX: tuple[int, ...]
+FROM_LX, TO_LX = _build()
+
+_LX_NAMES = {lx: name for lx, _, name in SIGNALS}
+_CLASSIC = 0x7FFFFFFF
+
+
+def lx_signal_name(lx: int) -> str:
+    """Return the name that strace prints for Linux signal number *lx* (SIGRT_3, or the number)."""
+    name = _LX_NAMES.get(lx)
+    if name is not None:
+        return name
+    if lx == LX_SIGRTMIN:
+        return "SIGRTMIN"
+    if LX_SIGRTMIN < lx <= LX_NSIG:
+        return f"SIGRT_{lx - LX_SIGRTMIN}"
+    return str(lx)
+
+
+class _Permuted(dict[int, int]):
+    """Cache of the permutation of the 31 classic bits; filled on demand, bounded."""
+
+    __slots__ = ("_map",)
+
+    def __init__(self, table: tuple[int, ...]) -> None:
+        super().__init__()
+        self._map = table
+
+    def __missing__(self, mask: int) -> int:
+        result = 0
+        for signo in range(1, 32):
+            if mask >> (signo - 1) & 1:
+                result |= 1 << (self._map[signo] - 1)
+        if len(self) >= 1024:
+            self.clear()
+        self[mask] = result
+        return result
+
+
+_IN = _Permuted(FROM_LX)
+_OUT = _Permuted(TO_LX)
+
+
+def sigset_from_lx(mask: int) -> int:
+    """Translate a Linux 64-bit signal mask (bit n-1 is signal n) to the kernel's mask."""
+    return (mask & ~_CLASSIC) << 10 | _IN[mask & _CLASSIC]
+
+
+def sigset_to_lx(mask: int) -> int:
+    """Translate a kernel signal mask to Linux's 64 bits; kernel-only signals are dropped."""
+    return mask >> 41 << 31 & 0xFFFFFFFFFFFFFFFF | _OUT[mask & _CLASSIC]
