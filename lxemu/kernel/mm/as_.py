@@ -14,15 +14,16 @@ from lxemu.kernel.mm import memcntl, remap
 from lxemu.kernel.mm.hat import Hat
 from lxemu.kernel.mm.mman import (
     FC_NOMAP,
+    FC_OBJERR,
     FC_PROT,
     LOW32_BASE,
     LOW32_TOP,
     MAP_ANON,
     MAP_FIXED,
     MAP_GROWSDOWN,
+    MAP_HUGETLB,
     MAP_LOCKED,
     MAP_LOW32,
-    MAP_NONBLOCK,
     MAP_NOREPLACE,
     MAP_NORESERVE,
     MAP_POPULATE,
@@ -37,7 +38,10 @@ from lxemu.kernel.mm.mman import (
     PAGESHIFT,
     PAGESIZE,
     PROT_ALL,
+    PROT_GROWSDOWN,
+    PROT_GROWSUP,
     PROT_READ,
+    PROT_SEM,
     PROT_WRITE,
     RLIM_INFINITY,
     RLIMIT_DATA,
@@ -46,6 +50,7 @@ from lxemu.kernel.mm.mman import (
     RLIMIT_VMEM,
     STACK_GUARD,
     USERLIMIT64,
+    FaultAccess,
 )
 from lxemu.kernel.mm.pagecache import AnonObject
 from lxemu.kernel.mm.seg import (
@@ -63,10 +68,21 @@ from lxemu.kernel.mm.usercopy import OverlongString, UserCopy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lxemu.kernel.mm.mmu import Mmu
     from lxemu.kernel.mm.page import PhysMem
     from lxemu.kernel.mm.pagecache import Mappable
 
-__all__ = ["As", "OutOfMemory", "OverlongString", "SegFault", "SegInfo"]
+__all__ = [
+    "FC_NOMAP",
+    "FC_OBJERR",
+    "FC_PROT",
+    "As",
+    "FaultAccess",
+    "OutOfMemory",
+    "OverlongString",
+    "SegFault",
+    "SegInfo",
+]
 
 _KEPT_FLAGS = MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN | MAP_NORESERVE
 _MAX_OFFSET = (1 << 63) - 1
@@ -85,20 +101,19 @@ def page_up(n: int) -> int:
 class As(UserCopy):
     """One address space, shared by the lwps of a process (and by processes after vfork).
 
-    limit: first address past user space. mmap_top: where the search for free space starts, downwards.
-    min_addr: lowest address that may be mapped. brk_start, brk: the heap, in bytes. start_stack: initial
-    stack pointer, by which the stack is recognised. limits: soft limit of a resource (RLIMIT_* of mman),
-    asked when space grows; rebind it after dup(). vsize: bytes mapped. locked: bytes locked.
-    lock_future: MCL_* flags for mappings to come. minflt, majflt: faults resolved without and with input.
+    task_size: first address past user space. mmap_top: where the search for free space starts,
+    downwards. min_addr: lowest address that may be mapped. brk_start, brk: the heap, in bytes.
+    start_stack: initial stack pointer, by which the stack is recognised. limits: soft limit of a
+    resource (RLIMIT_* of mman), asked when space grows; rebind it after dup(). vsize: bytes
+    mapped. locked: bytes locked. lock_future: MCL_* flags for mappings to come. minflt, majflt:
+    faults resolved without and with input.
     """
 
     __slots__ = (
         "_segs",
         "_starts",
-        "_users",
         "brk",
         "brk_start",
-        "limit",
         "limits",
         "lock_future",
         "locked",
@@ -107,24 +122,28 @@ class As(UserCopy):
         "minflt",
         "mmap_top",
         "start_stack",
+        "task_size",
         "vsize",
     )
 
     def __init__(
         self,
         phys: PhysMem,
+        mmu: Mmu | None = None,
+        kernel_entry: int | None = None,
         *,
-        limit: int = USERLIMIT64,
+        task_size: int = USERLIMIT64,
         mmap_top: int = 0,
         limits: Callable[[int], int] = no_limits,
         hat: Hat | None = None,
     ) -> None:
-        self._bind(phys, hat if hat is not None else Hat(phys))
+        if mmu is not None:
+            phys.mmu = mmu
+        self._bind(phys, hat if hat is not None else Hat(phys, kernel_entry))
         self._starts: list[int] = []
         self._segs: list[Seg] = []
-        self._users = 1
-        self.limit = limit
-        self.mmap_top = mmap_top or limit - (STACK_GUARD << 4)
+        self.task_size = task_size
+        self.mmap_top = mmap_top or task_size - (STACK_GUARD << 4)
         self.min_addr = MIN_ADDR
         self.brk_start = self.brk = 0
         self.start_stack = 0
@@ -135,7 +154,7 @@ class As(UserCopy):
         self.minflt = 0
         self.majflt = 0
 
-    # -- segments -------------------------------------------------------------------------------------
+    # -- segments --------------------------------------------------------------------------------
 
     @property
     def segs(self) -> list[Seg]:
@@ -144,18 +163,18 @@ class As(UserCopy):
 
     @property
     def rss(self) -> int:
-        """Resident set in bytes."""
-        return self.hat.npages << PAGESHIFT
+        """Resident set in pages."""
+        return self.hat.npages
 
     @property
     def rss_anon(self) -> int:
-        """The part of the resident set that is private anonymous memory, in bytes."""
-        return self.hat.count_anon() << PAGESHIFT
+        """The part of the resident set that is private anonymous memory, in pages."""
+        return self.hat.count_anon()
 
     @property
     def maxrss(self) -> int:
-        """Largest resident set so far, in bytes."""
-        return self.hat.peak() << PAGESHIFT
+        """Largest resident set so far, in pages."""
+        return self.hat.peak()
 
     def segat(self, addr: int) -> Seg | None:
         """Return the segment that contains *addr*."""
@@ -187,7 +206,7 @@ class As(UserCopy):
         return total
 
     def isolate(self, start: int, end: int) -> tuple[int, int]:
-        """Split segments at the edges; return the index range of those inside [start, end). ENOMEM."""
+        """Split segments at the edges; return the indexes of those inside [start, end). ENOMEM."""
         i = self.first(start)
         segs = self._segs
         starts = self._starts
@@ -244,10 +263,10 @@ class As(UserCopy):
             seg.detach()
         if not keep_pages:
             lo = segs[i - 1].end if i else 0
-            hi = segs[i].start if i < len(segs) else self.limit
+            hi = segs[i].start if i < len(segs) else self.task_size
             self.hat.unload(max(start, gone[0].start), min(end, gone[-1].end), lo, hi)
 
-    # -- free space -----------------------------------------------------------------------------------
+    # -- free space ------------------------------------------------------------------------------
 
     def _edge(self, i: int) -> int:
         """Lowest address that segment *i* claims: a growing one keeps a guard gap below it."""
@@ -290,16 +309,16 @@ class As(UserCopy):
     def find_gap(self, hint: int, size: int, flags: int = 0) -> int:
         """Choose an address for a mapping of *size* bytes (whole pages). ENOMEM.
 
-        The hint is taken when it is free; then the search goes down from mmap_top, and up from a third
-        of the space when that fails. MAP_LOW32 searches upwards in the second gigabyte.
+        The hint is taken when it is free; then the search goes down from mmap_top, and up from a
+        third of the space when that fails. MAP_LOW32 searches upwards in the second gigabyte.
         """
-        if size > self.limit:
+        if size > self.task_size:
             raise KernelError(Errno.ENOMEM)
         if hint:
             hint &= ~PAGEOFFSET
             hint = max(hint, page_up(self.min_addr))
-        low = flags & MAP_LOW32 and self.limit > 1 << 32
-        top = LOW32_TOP if low else self.limit
+        low = flags & MAP_LOW32 and self.task_size > 1 << 32
+        top = LOW32_TOP if low else self.task_size
         if hint and hint <= top - size and self._fits(hint, size):
             return hint
         found = None
@@ -308,12 +327,12 @@ class As(UserCopy):
         else:
             found = self._gap_down(size, page_up(max(self.min_addr, PAGESIZE)), self.mmap_top)
             if found is None:
-                found = self._gap_up(size, page_up(self.limit // 3), self.limit)
+                found = self._gap_up(size, page_up(self.task_size // 3), self.task_size)
         if found is None:
             raise KernelError(Errno.ENOMEM)
         return found
 
-    # -- limits ---------------------------------------------------------------------------------------
+    # -- limits ----------------------------------------------------------------------------------
 
     def data_bytes(self) -> int:
         """Bytes of private writable memory that is not stack (what RLIMIT_DATA counts)."""
@@ -330,7 +349,7 @@ class As(UserCopy):
         return True
 
     def may_commit(self, prot: int, flags: int, size: int) -> bool:
-        """Tell whether the machine could ever back such a mapping: the obvious excess is refused."""
+        """Tell whether the machine could ever back such a mapping."""
         charged = prot & PROT_WRITE and not flags & (MAP_NORESERVE | MAP_SHARED)
         return not charged or size <= self.phys.nframes << PAGESHIFT
 
@@ -338,7 +357,7 @@ class As(UserCopy):
         """Tell whether *size* more bytes may be locked."""
         return self.locked + size <= self.limits(RLIMIT_MEMLOCK)
 
-    # -- mmap, munmap, mprotect, brk ------------------------------------------------------------------
+    # -- mmap, munmap, mprotect, brk -------------------------------------------------------------
 
     def map(
         self,
@@ -354,13 +373,13 @@ class As(UserCopy):
     ) -> int:
         """Map an object or anonymous memory; return the address. mmap(2).
 
-        maxprot: what the open file allows (no PROT_READ: EACCES whatever *prot* is). name: shown by maps().
-        EINVAL, ENOMEM, EEXIST, EACCES, EPERM, EAGAIN, ENODEV, EOVERFLOW.
+        maxprot: what the open file allows (no PROT_READ: EACCES whatever *prot* is). name: shown
+        by maps(). EINVAL, ENOMEM, EEXIST, EACCES, EPERM, EAGAIN, ENODEV, EOVERFLOW.
         """
         if offset & PAGEOFFSET or not length:
             raise KernelError(Errno.EINVAL)
         size = page_up(length)
-        if size > self.limit:
+        if size > self.task_size:
             raise KernelError(Errno.ENOMEM)
         if vnode is not None and offset + size > _MAX_OFFSET:
             raise KernelError(Errno.EOVERFLOW)
@@ -371,7 +390,11 @@ class As(UserCopy):
             self._check_fixed(addr, size, flags)
         else:
             addr = self.find_gap(addr, size, flags)
+        if flags & MAP_HUGETLB:
+            # There is no pool of huge pages, and no file system of them.
+            raise KernelError(Errno.EINVAL if vnode is not None else Errno.ENOMEM)
         lock = self._lock_flags(flags, size)
+        prot &= PROT_ALL
         kind = flags & MAP_TYPE
         if kind not in (MAP_SHARED, MAP_PRIVATE):
             raise KernelError(Errno.EINVAL)
@@ -401,14 +424,12 @@ class As(UserCopy):
                 offset = 0
         kept = flags & _KEPT_FLAGS | lock
         self.insert(Seg(self, addr, addr + size, prot, maxprot, kept, vnode, cache, offset, name))
-        if (lock & SEG_LOCKED and not lock & SEG_LOCKONFAULT) or (
-            flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
-        ):
+        if lock & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED or flags & MAP_POPULATE:
             memcntl.populate(self, addr, addr + size)
         return addr
 
     def _check_fixed(self, addr: int, size: int, flags: int) -> None:
-        if addr > self.limit - size:
+        if addr > self.task_size - size:
             raise KernelError(Errno.ENOMEM)
         if addr & PAGEOFFSET:
             raise KernelError(Errno.EINVAL)
@@ -418,7 +439,7 @@ class As(UserCopy):
             raise KernelError(Errno.EEXIST)
 
     def _lock_flags(self, flags: int, size: int) -> int:
-        """Locking that a new mapping gets. EPERM when locking is not allowed at all, EAGAIN over it."""
+        """Return the locking of a new mapping. EPERM: none is allowed; EAGAIN: too much."""
         if flags & MAP_LOCKED and not self.limits(RLIMIT_MEMLOCK):
             raise KernelError(Errno.EPERM)
         if not flags & MAP_LOCKED and not self.lock_future & MCL_FUTURE:
@@ -430,17 +451,24 @@ class As(UserCopy):
 
     def unmap(self, addr: int, length: int) -> None:
         """Remove the mappings of a range; holes do not matter. munmap(2). EINVAL, ENOMEM."""
-        if addr & PAGEOFFSET or addr > self.limit or length > self.limit - addr or length <= 0:
+        if (
+            addr & PAGEOFFSET
+            or addr > self.task_size
+            or length > self.task_size - addr
+            or length <= 0
+        ):
             raise KernelError(Errno.EINVAL)
         self.remove(addr, addr + page_up(length))
 
-    def setprot(self, addr: int, length: int, prot: int, *, growsdown: bool = False) -> None:
-        """Change the protection of a range. mprotect(2).
+    def setprot(self, addr: int, length: int, prot: int) -> None:
+        """Change the protection of a range. mprotect(2). EINVAL, ENOMEM, EACCES.
 
-        growsdown: start at the beginning of the growing segment. At a hole (ENOMEM) or a segment that
-        does not allow *prot* (EACCES) the part below it has been changed.
+        PROT_GROWSDOWN in *prot*: start at the beginning of the growing segment. At a hole (ENOMEM)
+        or a segment that does not allow *prot* (EACCES) the part below it has been changed.
         """
-        if addr & PAGEOFFSET or prot & ~PROT_ALL:
+        grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
+        prot &= ~(grows | PROT_SEM)
+        if addr & PAGEOFFSET or prot & ~PROT_ALL or grows == PROT_GROWSDOWN | PROT_GROWSUP:
             raise KernelError(Errno.EINVAL)
         if not length:
             return
@@ -449,10 +477,11 @@ class As(UserCopy):
         if end > 1 << 64 or i == len(self._segs):
             raise KernelError(Errno.ENOMEM)
         start = self._starts[i]
-        if growsdown:
-            if start >= end:
+        if grows:
+            # No segment here grows upwards.
+            if grows == PROT_GROWSDOWN and start >= end:
                 raise KernelError(Errno.ENOMEM)
-            if not self._segs[i].grows:
+            if grows == PROT_GROWSUP or not self._segs[i].grows:
                 raise KernelError(Errno.EINVAL)
             addr = start
         elif start > addr:
@@ -480,8 +509,12 @@ class As(UserCopy):
         self._segs[i].chgprot(prot)
         self.coalesce(i, j)
 
+    def set_brk_base(self, addr: int) -> None:
+        """Say where the heap starts (exec): it is empty."""
+        self.brk_start = self.brk = addr
+
     def setbrk(self, addr: int) -> int:
-        """Move the end of the heap; return the new end, or the old one when that cannot be. brk(2)."""
+        """Move the end of the heap; return the new end, the old one if that cannot be. brk(2)."""
         if addr < self.brk_start:
             return self.brk
         old = page_up(self.brk)
@@ -490,7 +523,7 @@ class As(UserCopy):
             size = new - old
             data = new - self.brk_start
             if (
-                new > self.limit
+                new > self.task_size
                 or data > self.limits(RLIMIT_DATA)
                 or not self._fits(old, size + PAGESIZE)
                 or not self.may_expand(PROT_READ | PROT_WRITE, MAP_PRIVATE, size)
@@ -515,7 +548,7 @@ class As(UserCopy):
         self.brk = addr
         return addr
 
-    # -- faults ---------------------------------------------------------------------------------------
+    # -- faults ----------------------------------------------------------------------------------
 
     def fault(self, addr: int, access: int) -> None:
         """Make one access possible: PROT_READ, PROT_WRITE or PROT_EXEC at *addr*.
@@ -537,7 +570,7 @@ class As(UserCopy):
             raise
 
     def _grow(self, addr: int) -> Seg:
-        """Extend the growing segment above *addr* down to it. SegFault when there is none or it may not."""
+        """Extend the growing segment above *addr* down to it. SegFault when that cannot be."""
         i = bisect_right(self._starts, addr)
         va = addr & ~PAGEOFFSET
         if i < len(self._segs):
@@ -565,15 +598,17 @@ class As(UserCopy):
         """Tell whether a stack may reach down to *va* with *below* as its lower neighbour."""
         return below.grows or not below.prot or va - below.end >= STACK_GUARD
 
-    # -- whole address spaces -------------------------------------------------------------------------
+    # -- whole address spaces --------------------------------------------------------------------
 
     def dup(self) -> As:
-        """Return a copy for fork: shared objects stay shared, private memory is copied on write. ENOMEM.
+        """Return a copy for fork: objects stay shared, private memory is copied on write. ENOMEM.
 
         Memory locks are not inherited; rebind `limits` to the child.
         """
         hat = self.hat.dup()
-        child = As(self.phys, limit=self.limit, mmap_top=self.mmap_top, limits=self.limits, hat=hat)
+        child = As(
+            self.phys, task_size=self.task_size, mmap_top=self.mmap_top, limits=self.limits, hat=hat
+        )
         child.min_addr = self.min_addr
         child.brk_start = self.brk_start
         child.brk = self.brk
@@ -591,16 +626,6 @@ class As(UserCopy):
         child._starts.extend([seg.start for seg in segs])
         child.vsize = vsize
         return child
-
-    def hold(self) -> None:
-        """Count one more process that uses the address space."""
-        self._users += 1
-
-    def rele(self) -> None:
-        """A process stops using the address space; the last one frees it."""
-        self._users -= 1
-        if not self._users:
-            self.free()
 
     def free(self) -> None:
         """Release everything: shared changes are written back, frames and tables are free."""
@@ -624,7 +649,7 @@ class As(UserCopy):
             yield seg.info(name)
 
     def futex_key(self, addr: int, shared: bool) -> tuple[object, int]:
-        """Return what identifies the word at *addr* among all waiters: the object and offset, or us.
+        """Return what identifies the word at *addr* to all waiters: object and offset, or us.
 
         EFAULT when a shared word cannot be read.
         """
@@ -635,7 +660,7 @@ class As(UserCopy):
                 return seg.cache, seg.offset + addr - seg.start
         return self, addr
 
-    # -- calls that have a file of their own ----------------------------------------------------------
+    # -- calls that have a file of their own -----------------------------------------------------
 
     def remap(self, old: int, oldlen: int, newlen: int, flags: int, newaddr: int = 0) -> int:
         """Resize or move a mapping; return its address. See remap.remap()."""

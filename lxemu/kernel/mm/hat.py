@@ -1,13 +1,15 @@
 """Hardware address translation: x86-64 page tables of one address space.
 
-Four levels of 512 entries live in frames of PhysMem, where the processor walks them. `Hat.leaves` maps
-va >> 21 to the index (in PhysMem.q) of the first entry of a leaf table, so the kernel reaches an entry
-with one dict lookup; it doubles as the translation buffer of the user copy routines.
+Four levels of 512 entries live in frames of PhysMem, where the processor walks them. `Hat.leaves`
+maps va >> 21 to the index (in PhysMem.q) of the first entry of a leaf table, so the kernel
+reaches an entry with one dict lookup; it doubles as the translation buffer of the user copy
+routines.
 
-Leaf entry: frame address, P, W, U, A, D, NX as the processor wants them, and one bit of ours: SW_ANON
-marks a frame that belongs to the private anonymous memory of processes (not to a page cache). An
-entry that is not present but not 0 keeps a page that may not be accessed (PROT_NONE). A and D are always
-set: the processor then never writes to the tables. Every non-zero entry owns one reference of its frame.
+Leaf entry: frame address, P, W, U, A, D, NX as the processor wants them, and one bit of ours:
+SW_ANON marks a frame that belongs to the private anonymous memory of processes (not to a page
+cache). An entry that is not present but not 0 keeps a page that may not be accessed (PROT_NONE).
+A and D are always set: the processor then never writes to the tables. Every non-zero entry owns
+one reference of its frame.
 """
 
 from __future__ import annotations
@@ -57,8 +59,8 @@ _NOT_W = int.from_bytes((~PTE_W & (1 << 64) - 1).to_bytes(8, "little") * _WORDS,
 class Hat:
     """Page tables of one address space.
 
-    cr3: physical address of the root. npages: pages mapped (entries that are not 0), the resident set.
-    hiwater: the largest npages so far, exact after peak().
+    cr3: physical address of the root. npages: pages mapped (entries that are not 0), the resident
+    set. hiwater: the largest npages so far, exact after peak().
     """
 
     __slots__ = ("_dirs", "_tables", "cr3", "hiwater", "leaves", "mmu", "npages", "phys")
@@ -113,7 +115,7 @@ class Hat:
         return index
 
     def memload(self, va: int, pfn: int, bits: int) -> None:
-        """Enter a page where none is mapped. The entry takes over the caller's reference. ENOMEM."""
+        """Enter a page where none is; the entry takes over the caller's reference. ENOMEM."""
         self.phys.q[self.leaf(va) + (va >> PAGESHIFT & 511)] = pfn << PAGESHIFT | bits
         self.npages += 1
         if not bits & PTE_NX:
@@ -148,7 +150,8 @@ class Hat:
     def unload(self, start: int, end: int, lo: int = 0, hi: int = 0) -> None:
         """Remove every page of [start, end), dropping references; flush if the hat is live.
 
-        Leaf tables of [start, end) that lie entirely inside [lo, hi), where no segment is left, are freed.
+        Leaf tables of [start, end) that lie entirely inside [lo, hi), where no segment is left,
+        are freed.
         """
         if start >= end:
             return
@@ -247,7 +250,7 @@ class Hat:
                     self.flush()
 
     def move(self, old: int, new: int, size: int) -> None:
-        """Move the pages of [old, old+size) to *new*, where nothing is mapped. ENOMEM before any move."""
+        """Move the pages of [old, old+size) to *new*, where nothing is. ENOMEM before any move."""
         q = self.phys.q
         keys = self._keys(old, old + size)
         for key in keys:
@@ -270,7 +273,7 @@ class Hat:
             self.flush()
 
     def dup(self) -> Hat:
-        """Return a copy for fork: the same frames, write permission removed on both sides. ENOMEM."""
+        """Return a copy for fork: the same frames, not writable on either side. ENOMEM."""
         phys = self.phys
         ram = phys.ram
         q = phys.q

@@ -1,7 +1,8 @@
 """Advice, residency, write-back and locking of ranges: madvise, mincore, msync, mlock.
 
-Each call goes over the segments of a range. A hole makes it ENOMEM, after the mapped parts have been
-dealt with, unless the call says otherwise. illumos: memcntl(2), uts/common/os/mmapobj.c, vm_as.c.
+Each call goes over the segments of a range. A hole makes it ENOMEM, after the mapped parts have
+been dealt with, unless the call says otherwise. illumos: memcntl(2), uts/common/os/mmapobj.c,
+vm_as.c.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def populate(as_: As, start: int, end: int) -> None:
                     break
 
 
-# -- madvise -----------------------------------------------------------------------------------------
+# -- madvise -------------------------------------------------------------------------------------
 
 
 def advise(as_: As, addr: int, length: int, advice: int) -> None:
@@ -154,6 +155,12 @@ def _zap(as_: As, seg: Seg, lo: int, hi: int) -> None:
     as_.hat.unload(lo, hi)
 
 
+def _zap_locked(as_: As, seg: Seg, lo: int, hi: int) -> None:
+    """Drop the pages of a locked range too."""
+    del seg
+    as_.hat.unload(lo, hi)
+
+
 def _free(as_: As, seg: Seg, lo: int, hi: int) -> None:
     """Allow the pages to be dropped at any time; we do it at once."""
     if not seg.anon:
@@ -190,6 +197,7 @@ def _remove(as_: As, seg: Seg, lo: int, hi: int) -> None:
 _ACTIONS: dict[int, Callable[[As, Seg, int, int], None] | None] = {
     mman.MADV_DONTNEED: _zap,
     mman.MADV_PURGE: _zap,
+    mman.MADV_DONTNEED_LOCKED: _zap_locked,
     mman.MADV_FREE: _free,
     mman.MADV_WILLNEED: _willneed,
     mman.MADV_REMOVE: _remove,
@@ -216,7 +224,7 @@ def _populate_strict(as_: As, start: int, end: int, *, write: bool) -> None:
             raise KernelError(Errno.ENOMEM) from err
 
 
-# -- mincore, msync ----------------------------------------------------------------------------------
+# -- mincore, msync ------------------------------------------------------------------------------
 
 
 def incore(as_: As, addr: int, length: int) -> bytes:
@@ -224,7 +232,7 @@ def incore(as_: As, addr: int, length: int) -> bytes:
     if addr & PAGEOFFSET:
         raise KernelError(Errno.EINVAL)
     end = addr + ((length + PAGEOFFSET) & ~PAGEOFFSET)
-    if end > as_.limit or _has_hole(as_, addr, end):
+    if end > as_.task_size or _has_hole(as_, addr, end):
         raise KernelError(Errno.ENOMEM)
     out = bytearray()
     for seg, lo, hi in _pieces(as_, addr, end):
@@ -258,7 +266,7 @@ def sync(as_: As, addr: int, length: int, flags: int) -> None:
         raise KernelError(Errno.ENOMEM)
 
 
-# -- mlock -------------------------------------------------------------------------------------------
+# -- mlock ---------------------------------------------------------------------------------------
 
 
 def _lock_range(addr: int, length: int) -> tuple[int, int]:
@@ -325,7 +333,7 @@ def lockall(as_: As, flags: int) -> None:
         for seg in list(as_.segs):
             _apply_lock(as_, seg.start, seg.end, on)
         if not flags & MCL_ONFAULT:
-            populate(as_, 0, as_.limit)
+            populate(as_, 0, as_.task_size)
 
 
 def unlockall(as_: As) -> None:

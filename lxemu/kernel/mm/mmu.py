@@ -1,7 +1,7 @@
 """The seam between address spaces and the processor that walks their page tables.
 
-The kernel half edits tables; only the processor knows what it has cached of them. The engine replaces
-the two callables when it starts; without an engine (unit tests) they do nothing.
+The kernel half edits tables; only the processor knows what it has cached of them. The engine
+replaces the two callables when it starts; without an engine (unit tests) they do nothing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def _no_invalidate(_pfn: int) -> None:
 class Mmu:
     """What the processor caches of the kernel's tables, and how to make it forget.
 
-    live: the hat whose tables are loaded (CR3), or None.
-    flush: drop every cached translation. Called only when a present translation of the live hat was
-        removed, restricted or replaced by the kernel.
-    invalidate: drop translated code of one frame (its number), after the kernel wrote to that frame.
-    stale: a write fault gave the live hat a private copy of a page, and the processor may still read
-        the old frame until the faulting store is retried. Kernel stores flush first when it is set;
-        the engine may clear it whenever it drops all translations for reasons of its own.
-    kernel_entry: the top-level table entry of the supervisor's pages, shared by every hat.
+    live: the hat whose tables are loaded (CR3), or None. flush: drop every cached translation.
+    Called only when a present translation of the live hat was removed, restricted or replaced by
+    the kernel. invalidate: drop translated code of one frame (its number), after the kernel wrote
+    to that frame. stale: a write fault gave the live hat a private copy of a page, and the
+    processor may still read the old frame until the faulting store is retried. Kernel stores
+    flush first when it is set; the engine may clear it whenever it drops all translations for
+    reasons of its own. kernel_entry: the top-level table entry of the supervisor's pages, shared
+    by every hat.
     """
 
     __slots__ = ("flush", "invalidate", "kernel_entry", "live", "stale")

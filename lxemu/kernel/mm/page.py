@@ -1,12 +1,13 @@
 """Physical memory: one sparse host mapping cut into frames, with reference counts.
 
-A frame is named by its number (pfn); its bytes are at `pfn << 12` in `PhysMem.ram`. Every holder of a
-frame (a page table entry, a page cache, a page table's parent) owns one reference; the frame is free
-when the last one is released. illumos: vm/page.h, with page_t reduced to a counter.
+A frame is named by its number (pfn); its bytes are at `pfn << 12` in `PhysMem.ram`. Every holder
+of a frame (a page table entry, a page cache, a page table's parent) owns one reference; the frame
+is free when the last one is released. illumos: vm/page.h, with page_t reduced to a counter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import weakref
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 ZEROES = bytes(PAGESIZE)
 
-# The host flag that keeps a sparse mapping from being charged in full. Python's mmap module names it
-# only from 3.13 on; 0x4000 is its value on the hosts where the engine has wheels.
+# The host flag that keeps a sparse mapping from being charged in full. Python names it only from
+# 3.13 on; 0x4000 is its value on the hosts that the engine is built for.
 _HOST_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 _CHUNK = 256  # frames taken from the untouched end of memory at a time
@@ -34,10 +35,10 @@ _LOW_FRAMES = 1 << 20  # frames below 4 GiB, where the root table must be
 class PhysMem:
     """All guest-visible memory of a machine, and the account of its frames.
 
-    ram, mv, q, d, h: the memory as mmap, bytes, 64-bit, 32-bit and 16-bit words (index = pa >> shift).
-    address: host address of frame 0, for the engine. nframes: the limit.
-    refs: reference count per frame number (list; grows as memory is first touched).
-    xframes: 1 for a frame that was mapped executable: a host write must invalidate its code.
+    ram, mv, q, d, h: the memory as mmap, bytes, 64-bit, 32-bit and 16-bit words (index = pa >>
+    shift). address: host address of frame 0, for the engine. nframes: the limit. refs: reference
+    count per frame number (list; grows as memory is first touched). xframes: 1 for a frame that
+    was mapped executable: a host write must invalidate its code.
     """
 
     __slots__ = (
@@ -80,6 +81,16 @@ class PhysMem:
             self.refs.extend([0] * (self._fresh - 1))
             self._low = list(range(self._fresh - 1, 0, -1))
         self.caches: weakref.WeakSet[PageCache] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Give the memory back to the host; nothing may use it afterwards.
+
+        While the engine still holds its address, the host mapping stays until both are forgotten.
+        """
+        for view in (self.q, self.d, self.h, self.mv):
+            view.release()
+        with contextlib.suppress(BufferError):
+            self.ram.close()
 
     @property
     def free_frames(self) -> int:
@@ -129,7 +140,7 @@ class PhysMem:
         return pfn
 
     def page_copy(self, pfn: int) -> int:
-        """Return a new frame with the contents of *pfn*; the caller keeps its reference on *pfn*."""
+        """Return a new frame with the contents of *pfn*, which the caller still holds."""
         new = self.page_alloc_raw()
         self.ram.move(new << PAGESHIFT, pfn << PAGESHIFT, PAGESIZE)
         return new
@@ -182,7 +193,7 @@ class PhysMem:
         self._clean.append(pfn)
 
     def reclaim(self, want: int) -> int:
-        """Drop up to *want* clean, unmapped pages of files that can be read again; return how many."""
+        """Drop up to *want* clean, unmapped pages of stored files; return how many."""
         done = 0
         for cache in list(self.caches):
             done += cache.shrink(want - done)
@@ -191,7 +202,7 @@ class PhysMem:
         return done
 
     def trim(self) -> None:
-        """Give the host back the memory behind long runs of free frames; they are zero afterwards."""
+        """Give the host the memory behind long runs of free frames; they are zero then."""
         free = self._free
         keep = free[-_TRIM_HIGH // 4 :]  # the most recently used ones are reused soonest
         pfns = sorted(free[: -_TRIM_HIGH // 4])
@@ -224,7 +235,7 @@ class PhysMem:
         self._clean += run
 
     def zero(self, pfn: int, off: int, size: int) -> None:
-        """Zero *size* bytes at *off* in a frame, invalidating translated code if there can be any."""
+        """Zero *size* bytes at *off* in a frame; translated code of it is invalid then."""
         pa = (pfn << PAGESHIFT) + off
         self.ram[pa : pa + size] = ZEROES[:size]
         if self.xframes[pfn]:

@@ -1,8 +1,9 @@
 """Pages of a vnode: one set of frames for read, write, shared and private mappings, and exec.
 
-A cache with a source holds copies of what the source (a file system with its own storage) gives; dirty
-pages go back with putpage. A cache without one *is* the object: tmpfs files and anonymous shared memory
-keep their bytes here, and holes read as zeroes without taking a frame. illumos: vm/pvn.h, swapfs.
+A cache with a source holds copies of what the source (a file system with its own storage) gives;
+dirty pages go back with putpage. A cache without one *is* the object: tmpfs files and anonymous
+shared memory keep their bytes here, and holes read as zeroes without taking a frame. illumos:
+vm/pvn.h, swapfs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class PageSource(Protocol):
         """Return page *index*: shorter than a page at the end of the file, empty beyond it."""
 
     def putpage(self, index: int, data: bytes) -> None:
-        """Write a page back; the source cuts it off at its end of file."""
+        """Write page *index* back: at most a page, never past the end of the file."""
+
+    def size(self) -> int:
+        """Return the length of the file in bytes."""
 
 
 @runtime_checkable
@@ -53,10 +57,11 @@ class Mappable(Protocol):
 class PageCache:
     """The pages of one object.
 
-    pages: page index -> frame; the cache owns one reference of each. dirty: indexes to be written back.
-    size: length in bytes of an object without a source (with one, the source knows).
-    mappers: segments that map the object. charge: called with the number of pages about to be added
-    (negative: dropped) by an object without a source; raises KernelError to refuse (a file system's limit).
+    pages: page index -> frame; the cache owns one reference of each. dirty: indexes to be written
+    back. size: length in bytes of an object without a source (with one, the source knows).
+    mappers: segments that map the object. charge: called with the number of pages about to be
+    added (negative: dropped) by an object without a source; raises KernelError to refuse (a file
+    system's limit).
     """
 
     __slots__ = (
@@ -98,7 +103,7 @@ class PageCache:
 
     @property
     def stored(self) -> bool:
-        """Tell whether the bytes live elsewhere, so that stores must be tracked and written back."""
+        """Tell whether the bytes live elsewhere: stores are tracked, and written back."""
         return self._source is not None
 
     @property
@@ -119,7 +124,7 @@ class PageCache:
         if pfns and self.charge is not None:
             self.charge(-len(pfns))
 
-    # -- single pages ---------------------------------------------------------------------------------
+    # -- single pages ----------------------------------------------------------------------------
 
     def lookup(self, index: int) -> int | None:
         """Return the frame of a page that is present; no reference is taken."""
@@ -192,7 +197,7 @@ class PageCache:
                 )
                 pages[i] = pfn
 
-    # -- bytes ----------------------------------------------------------------------------------------
+    # -- bytes -----------------------------------------------------------------------------------
 
     def read(self, off: int, n: int) -> bytes:
         """Return up to *n* bytes at *off*; short at the end. Holes read as zeroes, taking no frame.
@@ -252,7 +257,8 @@ class PageCache:
     def write(self, off: int, data: bytes | bytearray | memoryview) -> int:
         """Store *data* at *off*, growing an object without a source; return the bytes stored.
 
-        Short when memory or the charge ran out after the first page; the error when nothing was stored.
+        Short when memory or the charge ran out after the first page; the error when nothing was
+        stored.
         """
         size = len(data)
         done = 0
@@ -310,7 +316,7 @@ class PageCache:
                 out[lo - off : hi - off] = self.phys.ram[pa : pa + hi - lo]
         return bytes(out)
 
-    # -- shape ----------------------------------------------------------------------------------------
+    # -- shape -----------------------------------------------------------------------------------
 
     def truncate(self, size: int) -> None:
         """Set the length. Pages beyond it vanish, from mappings too (a later access is FC_OBJERR).
@@ -382,7 +388,7 @@ class PageCache:
             index += 1
         return min(index << PAGESHIFT, self.size)
 
-    # -- write-back and eviction ----------------------------------------------------------------------
+    # -- write-back and eviction -----------------------------------------------------------------
 
     def flush(self, first: int = 0, last: int | None = None) -> None:
         """Write the dirty pages of [first, last) back; later stores are tracked anew."""
@@ -397,10 +403,12 @@ class PageCache:
                 seg.clean_object(index)
             self.dirty.discard(index)
             pa = self.pages[index] << PAGESHIFT
-            source.putpage(index, self.phys.ram[pa : pa + PAGESIZE])
+            n = min(source.size() - (index << PAGESHIFT), PAGESIZE)
+            if n > 0:
+                source.putpage(index, self.phys.ram[pa : pa + n])
 
     def invalidate(self, first: int = 0, last: int | None = None) -> None:
-        """Forget the pages of [first, last), dirty or not: the source has changed behind the cache."""
+        """Forget the pages of [first, last), dirty or not: the source has changed behind us."""
         self._zap(first, last, private=False)
 
     def shrink(self, want: int) -> int:
@@ -414,7 +422,7 @@ class PageCache:
         return len(gone)
 
     def writable_mappings(self) -> int:
-        """Number of segments that share the object and may store to it (ETXTBSY, seals)."""
+        """Count the segments that share the object and may store to it (ETXTBSY, seals)."""
         return sum(1 for s in self.mappers if s.flags & MAP_SHARED and s.maxprot & PROT_WRITE)
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def remap(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> int:
     """Resize, and if need be or asked move, the mapping at *old*; return its address.
 
-    oldlen 0 makes a second mapping of a shared object. EINVAL, EFAULT (not one mapping), ENOMEM, EAGAIN.
+    oldlen 0 makes a second mapping of a shared object. EINVAL, EFAULT (not one mapping), ENOMEM,
+    EAGAIN.
     """
     if (
         flags & ~(REMAP_MAYMOVE | REMAP_FIXED | REMAP_KEEPOLD)
@@ -48,7 +49,7 @@ def remap(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int)
     _check_resize(as_, seg, old, oldlen, newlen)
     if old + oldlen == seg.end and oldlen:
         more = newlen - oldlen
-        if seg.end + more <= as_.limit and not as_.overlaps(seg.end, seg.end + more):
+        if seg.end + more <= as_.task_size and not as_.overlaps(seg.end, seg.end + more):
             _extend(as_, seg, more)
             return old
     if not flags & REMAP_MAYMOVE:
@@ -61,7 +62,7 @@ def _remap_to(
     as_: As, seg: Seg, old: int, oldlen: int, newlen: int, flags: int, newaddr: int
 ) -> int:
     """Move to a given address, replacing what is there, or (KEEPOLD only) to any."""
-    if newaddr & PAGEOFFSET or newlen > as_.limit or newaddr > as_.limit - newlen:
+    if newaddr & PAGEOFFSET or newlen > as_.task_size or newaddr > as_.task_size - newlen:
         raise KernelError(Errno.EINVAL)
     if old + oldlen > newaddr and newaddr + newlen > old:
         raise KernelError(Errno.EINVAL)

@@ -1,7 +1,7 @@
 """Segments: the mappings of an address space, and how a page of one comes into being.
 
-One kind of segment serves all (illumos' seg_vn): private or shared, over an object (a page cache) or
-anonymous. Shared anonymous memory is a segment over an unnamed object.
+One kind of segment serves all (illumos' seg_vn): private or shared, over an object (a page cache)
+or anonymous. Shared anonymous memory is a segment over an unnamed object.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ class SegInfo(NamedTuple):
 class Seg:
     """One mapping: [start, end), page aligned.
 
-    prot, maxprot: current and largest allowed protection. flags: MAP_SHARED or MAP_PRIVATE, MAP_GROWSDOWN,
-    MAP_NORESERVE and SEG_*. cache: pages of the object, None for private anonymous memory. offset: byte
-    offset of start in the object; for private anonymous memory the address where it was first mapped, so
-    that only neighbours that never moved apart merge. name: what the mapper called it.
+    prot, maxprot: current and largest allowed protection. flags: MAP_SHARED or MAP_PRIVATE,
+    MAP_GROWSDOWN, MAP_NORESERVE and SEG_*. cache: pages of the object, None for private anonymous
+    memory. offset: byte offset of start in the object; for private anonymous memory the address
+    where it was first mapped, so that only neighbours that never moved apart merge. name: what
+    the mapper called it.
     """
 
     __slots__ = (
@@ -145,7 +146,7 @@ class Seg:
         return upper
 
     def detach(self) -> None:
-        """The segment leaves its address space: write shared changes back, forget the object."""
+        """Leave the address space: write shared changes back, forget the object."""
         cache = self.cache
         if cache is not None:
             cache.mappers.pop(self, None)
@@ -181,7 +182,7 @@ class Seg:
         first = self.offset >> PAGESHIFT
         return first, first + (self.size >> PAGESHIFT)
 
-    # -- called by the page cache ---------------------------------------------------------------------
+    # -- called by the page cache ----------------------------------------------------------------
 
     def zap_object(self, first: int, last: int | None, *, private: bool) -> None:
         """Remove the translations of pages [first, last) of the object (last None: to the end)."""
@@ -207,7 +208,7 @@ class Seg:
         if self.flags & MAP_SHARED and first <= index < last:
             self.as_.hat.clear_write(self.start + ((index - first) << PAGESHIFT))
 
-    # -- faults ---------------------------------------------------------------------------------------
+    # -- faults ----------------------------------------------------------------------------------
 
     def fault(self, va: int, write: bool) -> None:
         """Make the page at *va* (aligned, inside) accessible; the protection was checked.
@@ -321,7 +322,7 @@ class Seg:
         as_.hat.npages += count
 
     def _fault_write(self, va: int, index: int, pte: int) -> None:
-        """A store to a page that is mapped read-only: track it, take it over, or copy it."""
+        """Allow a store to a page that is mapped read-only: track it, take it over or copy it."""
         phys = self.as_.phys
         pfn = pte >> PAGESHIFT & PTE_PFN
         if self.flags & MAP_SHARED:
@@ -340,7 +341,7 @@ class Seg:
             phys.xframes[new] = 1
         self.as_.hat.replaced()
 
-    # -- whole ranges ---------------------------------------------------------------------------------
+    # -- whole ranges ----------------------------------------------------------------------------
 
     def chgprot(self, prot: int) -> None:
         """Set the protection of the whole segment and of its pages."""

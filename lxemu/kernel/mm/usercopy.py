@@ -1,8 +1,8 @@
 """Copies between the kernel and user memory, through the page tables and never past a protection.
 
-The common case, everything inside one page that is present, is one dict lookup, one table entry and
-one slice. Otherwise the page is faulted in, as an access by the guest would; what cannot be is EFAULT.
-illumos: copyin, copyout, copyinstr, fuword32, suword32 (uts/common/os/copyops.c).
+The common case, everything inside one page that is present, is one dict lookup, one table entry
+and one slice. Otherwise the page is faulted in, as an access by the guest would; what cannot be
+is EFAULT. illumos: copyin, copyout, copyinstr, fuword32, suword32 (uts/common/os/copyops.c).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class UserCopy:
         """Resolve an access (As does it)."""
         raise NotImplementedError
 
-    # -- the one place where an address becomes a physical one -------------------------------------------
+    # -- the one place where an address becomes a physical one -----------------------------------
 
     def _pa_read(self, addr: int) -> int:
         """Physical address behind *addr* for reading, faulting the page in. EFAULT, ENOMEM."""
@@ -76,8 +76,8 @@ class UserCopy:
     def _pa_write(self, addr: int) -> int:
         """Physical address behind *addr* for writing, faulting the page in. EFAULT, ENOMEM.
 
-        Translated code of an executable frame is dropped here, before the caller's store: nothing runs
-        in between.
+        Translated code of an executable frame is dropped here, before the caller's store: nothing
+        runs in between.
         """
         key = addr >> 21
         index = self._leaves.get(key)
@@ -100,7 +100,7 @@ class UserCopy:
         except OutOfMemory as err:
             raise KernelError(Errno.ENOMEM) from err
 
-    # -- bytes ----------------------------------------------------------------------------------------
+    # -- bytes -----------------------------------------------------------------------------------
 
     def copyin(self, addr: int, n: int) -> bytes:
         """Return *n* bytes of user memory."""
@@ -185,7 +185,7 @@ class UserCopy:
             addr += size
             n -= size
 
-    # -- words ----------------------------------------------------------------------------------------
+    # -- words -----------------------------------------------------------------------------------
 
     def load_u8(self, addr: int) -> int:
         """Return the byte at *addr*."""
@@ -257,14 +257,14 @@ class UserCopy:
     store_s32 = store_u32
     store_s64 = store_u64
 
-    # -- ranges ---------------------------------------------------------------------------------------
+    # -- ranges ----------------------------------------------------------------------------------
 
     def readable_prefix(self, addr: int, n: int) -> int:
-        """Return how many bytes of [addr, addr+n) can be read from its start, faulting them in."""
+        """Return how many bytes of [addr, addr+n) can be read from its start."""
         return self._prefix(addr, n, write=False)
 
     def writable_prefix(self, addr: int, n: int) -> int:
-        """Return how many bytes of [addr, addr+n) can be written from its start, faulting them in."""
+        """Return how many bytes of [addr, addr+n) can be written from its start."""
         return self._prefix(addr, n, write=True)
 
     def _prefix(self, addr: int, n: int, *, write: bool) -> int:
