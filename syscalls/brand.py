@@ -1,0 +1,234 @@
+"""The lx brand: one object each for x86_64 and i386 programs (illumos lx_brand.c, struct brand_ops).
+
+Everything here is what the kernel asks of a personality and what is not a system call: default signal
+actions by Linux's numbering, the vsyscall page, thread pointers, and the doors to the frame, stack and
+vDSO modules. A brand object holds no state of a process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from lxemu.kernel.errno import KernelError
+from lxemu.kernel.mm.mman import PROT_EXEC
+from lxemu.kernel.signal import DEFAULT_ACTIONS, SIGEMT, SIGPWR, Action, SigAction, SigInfo
+from lxemu.loader.exec import EXECSW
+from syscalls import sigframe32, sigframe64
+from syscalls.errno import ERRNO_OUT
+from syscalls.exec_stack import write_stack
+from syscalls.signum import FROM_LX, sigset_to_lx
+from syscalls.vdso import Vdso
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lxemu.brand import Recogniser, StackPlan, Stub
+    from lxemu.kernel.exec import NewImage
+    from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.proc import Proc
+    from lxemu.loader.elf import ElfImage
+    from syscalls.personality import Personality
+
+#: personality(2) flags that exec minds.
+ADDR_NO_RANDOMIZE: Final = 0x0040000
+READ_IMPLIES_EXEC: Final = 0x0400000
+#: What a set-id program does not inherit (PER_CLEAR_ON_SETID).
+PER_CLEAR_ON_SETID: Final = READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE | 0x0100000 | 0x0200000
+
+#: Entry points of the vsyscall page and the calls that they make (gettimeofday, time, getcpu).
+VSYSCALLS: Final = {
+    0xFFFFFFFFFF600000: 96,
+    0xFFFFFFFFFF600400: 201,
+    0xFFFFFFFFFF600800: 309,
+}
+
+_FUTEX_WAITERS: Final = 0x80000000
+_FUTEX_OWNER_DIED: Final = 0x40000000
+_FUTEX_TID_MASK: Final = 0x3FFFFFFF
+_ROBUST_LIMIT: Final = 2048
+
+#: SIGSTKFLT (the kernel's SIGEMT) and SIGPWR terminate a Linux program; illumos dumps or ignores.
+_ACTIONS: Final = tuple(
+    Action.TERM if sig in (SIGEMT, SIGPWR) else action for sig, action in enumerate(DEFAULT_ACTIONS)
+)
+
+
+class LxBrand:
+    """The face of Linux for one data model."""
+
+    def __init__(self, personality: Personality, bits: int) -> None:
+        self.name = personality.name
+        self.bits = bits
+        self.machine = b"x86_64" if bits == 64 else b"i686"
+        self.personality = personality
+        self.stubs: list[Stub] = personality.stubs
+        self.names: Sequence[str] = personality.names
+        self.leaf: frozenset[int] = frozenset(personality.leaf)
+        self.errno_out: tuple[int, ...] = ERRNO_OUT
+        self.execsw: tuple[Recogniser, ...] = EXECSW
+        self.vdso = Vdso(bits)
+
+    def __repr__(self) -> str:
+        return f"<LxBrand {self.name}>"
+
+    def name_of(self, nr: int) -> str:
+        """Return the name of call number `nr`."""
+        names = self.names
+        return names[nr] if 0 <= nr < len(names) and names[nr] else f"syscall_{nr:#x}"
+
+    def nosys(self, lwp: Lwp, nr: int) -> int:
+        """Answer a call that is not in the table: ENOSYS, noted as unsupported."""
+        return self.personality.nosys(lwp, nr)
+
+    def restartable(self, nr: int) -> bool:
+        """Return True: a call that is never restarted raises a plain EINTR in its stub."""
+        return True
+
+    # -- exec -----------------------------------------------------------------------------------
+
+    def randomises(self, proc: Proc) -> bool:
+        """Return whether `proc` has not asked for fixed addresses with personality(2)."""
+        return not proc.personality & ADDR_NO_RANDOMIZE
+
+    def read_implies_exec(self, proc: Proc, elf: ElfImage) -> bool:
+        """Return whether readable means executable (elf_read_implies_exec, arch/x86/include/asm/elf.h).
+
+        Only for an i386 program that says nothing about its stack.
+        """
+        return self.bits == 32 and elf.gnu_stack is None
+
+    def map_vdso(self, lwp: Lwp, as_: As) -> tuple[int, int]:
+        """Map the vDSO; return its address and that of __kernel_vsyscall (i386)."""
+        return self.vdso.map(lwp.machine, as_)
+
+    def setup_stack(self, as_: As, plan: StackPlan) -> int:
+        """Write the first stack; return its stack pointer."""
+        return write_stack(as_, plan, self.bits)
+
+    def exec_commit(self, lwp: Lwp, image: NewImage) -> None:
+        """Set the personality word of the new program, and forget the old one's thread pointers."""
+        proc = lwp.proc
+        if image.secure:
+            proc.personality &= ~PER_CLEAR_ON_SETID
+        if image.read_implies_exec:
+            proc.personality |= READ_IMPLIES_EXEC
+        lwp.brand_data = None
+
+    # -- lwps -----------------------------------------------------------------------------------
+
+    def forklwp(self, old: Lwp, new: Lwp) -> None:
+        """Give the new lwp what it inherits; segment bases and descriptors come with its context."""
+        new.brand_data = old.brand_data
+
+    def lwp_exit(self, lwp: Lwp) -> None:
+        """Let go of what the lwp holds in user memory: robust futexes, then its id (exit_mm_release)."""
+        head, _ = lwp.robust_list
+        if head:
+            lwp.robust_list = (0, 0)
+            self._exit_robust_list(lwp, head)
+        addr = lwp.clear_child_tid
+        if addr and self._shared(lwp):
+            lwp.clear_child_tid = 0
+            try:
+                lwp.as_.store_u32(addr, 0)
+                self._wake(lwp, addr, 1)
+            except KernelError:
+                return
+
+    @staticmethod
+    def _shared(lwp: Lwp) -> bool:
+        """Return whether somebody else is there to read this address space."""
+        return len(lwp.proc.lwps) > 1 or lwp.machine.as_shared(lwp.proc)
+
+    @staticmethod
+    def _wake(lwp: Lwp, addr: int, count: int) -> None:
+        """Wake waiters on the word, private or shared: the exiting lwp cannot know which they are."""
+        keys = {lwp.as_.futex_key(addr, shared) for shared in (False, True)}
+        for key in keys:
+            lwp.machine.uwait.wake(key, count)
+
+    def _exit_robust_list(self, lwp: Lwp, head: int) -> None:
+        """Mark the robust futexes that the dying lwp holds (kernel/futex/core.c: exit_robust_list)."""
+        as_ = lwp.as_
+        load = as_.load_u64 if self.bits == 64 else as_.load_u32
+        size = self.bits // 8
+        try:
+            entry = load(head)
+            offset = load(head + size)
+            if offset >> (self.bits - 1):
+                offset -= 1 << self.bits
+            pending = load(head + 2 * size)
+            for _ in range(_ROBUST_LIMIT):
+                node = entry & ~1
+                if node == head:
+                    break
+                following = load(node)
+                if node != pending & ~1:
+                    self._owner_died(lwp, node + offset, pending=False)
+                entry = following
+            if pending & ~1:
+                self._owner_died(lwp, (pending & ~1) + offset, pending=True)
+        except KernelError:
+            return
+
+    def _owner_died(self, lwp: Lwp, addr: int, *, pending: bool) -> None:
+        word = lwp.as_.load_u32(addr)
+        if pending and not word:
+            self._wake(lwp, addr, 1)
+            return
+        if word & _FUTEX_TID_MASK != lwp.tid:
+            return
+        lwp.as_.store_u32(addr, word & _FUTEX_WAITERS | _FUTEX_OWNER_DIED)
+        if word & _FUTEX_WAITERS:
+            self._wake(lwp, addr, 1)
+
+    # -- signals and faults ---------------------------------------------------------------------
+
+    def default_action(self, sig: int) -> Action:
+        """Return what `sig` does by default (signal(7))."""
+        return _ACTIONS[sig]
+
+    def lowest_signal(self, mask: int) -> int:
+        """Return the signal of a non-empty set with the lowest Linux number."""
+        lx = sigset_to_lx(mask)
+        return FROM_LX[(lx & -lx).bit_length()]
+
+    def sendsig(self, lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) -> bool:
+        """Build the frame of a handler on the stack it is to run on."""
+        if self.bits == 64:
+            return sigframe64.sendsig(lwp, sig, info, action, oldmask)
+        trampolines = self.vdso.trampolines(lwp)
+        return sigframe32.sendsig(lwp, sig, info, action, oldmask, trampolines)
+
+    def sigreturn(self, lwp: Lwp, rt: bool) -> int:
+        """Return from a handler."""
+        if self.bits == 64:
+            return sigframe64.sigreturn(lwp)
+        return sigframe32.sigreturn(lwp, rt)
+
+    def pagefault(self, lwp: Lwp, addr: int, access: Any) -> bool:
+        """Emulate a call into the vsyscall page (arch/x86/entry/vsyscall, emulate_vsyscall)."""
+        if self.bits == 32 or access != PROT_EXEC or addr not in VSYSCALLS:
+            return False
+        q = lwp.q
+        try:
+            caller = lwp.as_.load_u64(q[4])
+        except KernelError:
+            return False
+        nr = VSYSCALLS[addr]
+        try:
+            result = self.stubs[nr](lwp)
+        except KernelError as error:
+            result = -self.errno_out[error.errno]
+        q[0] = result & 0xFFFFFFFFFFFFFFFF
+        q[16] = caller
+        q[4] += 8
+        return True
+
+
+def brands() -> tuple[LxBrand, LxBrand]:
+    """Return the brands of 64 and of 32-bit programs."""
+    from syscalls.personality import i386, x86_64
+
+    return LxBrand(x86_64(), 64), LxBrand(i386(), 32)

@@ -1,0 +1,125 @@
+"""The first stack of a Linux program: strings, auxiliary vector, environment, arguments.
+
+As fs/exec.c (bprm_mm_init, copy_strings) and fs/binfmt_elf.c (create_elf_tables) lay it out, from the top:
+
+    a null word (of the kernel's size, 8 bytes in both data models)
+    the path that was executed (AT_EXECFN), the environment strings, the argument strings
+    [random shift, then down to a multiple of 16]
+    the platform string (AT_PLATFORM), 16 random bytes (AT_RANDOM)
+    [padding]
+    auxiliary vector, envp pointers and NULL, argv pointers and NULL, argc   <- stack pointer, 16-aligned
+
+The order of the vector's entries is Linux's too; programs have been seen to depend on less.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lxemu.brand import StackPlan
+    from lxemu.kernel.mm.as_ import As
+
+AT_NULL = 0
+AT_PHDR = 3
+AT_PHENT = 4
+AT_PHNUM = 5
+AT_PAGESZ = 6
+AT_BASE = 7
+AT_FLAGS = 8
+AT_ENTRY = 9
+AT_UID = 11
+AT_EUID = 12
+AT_GID = 13
+AT_EGID = 14
+AT_PLATFORM = 15
+AT_HWCAP = 16
+AT_CLKTCK = 17
+AT_SECURE = 23
+AT_RANDOM = 25
+AT_HWCAP2 = 26
+AT_EXECFN = 31
+AT_SYSINFO = 32
+AT_SYSINFO_EHDR = 33
+AT_MINSIGSTKSZ = 51
+
+#: Ticks per second of times(2).
+CLKTCK = 100
+#: AT_HWCAP is CPUID(1).EDX: x87, TSC, MSR, CX8, CMOV, MMX, FXSR, SSE, SSE2 and the usual company.
+HWCAP = 0x078BFBFD
+#: AT_HWCAP2 bit 1: the FSGSBASE instructions work in user mode.
+HWCAP2 = 0x2
+#: Bytes of stack that a signal frame takes at most: frame, FXSAVE image, alignments.
+MINSIGSTKSZ = {64: 0x4B0, 32: 0x3C0}
+PLATFORM = {64: b"x86_64", 32: b"i686"}
+
+
+def write_stack(as_: As, plan: StackPlan, bits: int) -> int:
+    """Write the stack that `plan` describes, for a program of `bits`; return the stack pointer."""
+    strings, pos, argv, envp, execfn = _place_strings(plan)
+    as_.copyout(pos, strings)
+    pos = (pos - plan.shift) & ~15
+    block = PLATFORM[bits] + b"\0"
+    pos -= len(block)
+    platform = pos
+    pos -= len(plan.random)
+    random = pos
+    as_.copyout(random, plan.random + block)
+    vector = _auxv(plan, bits, platform=platform, random=random, execfn=execfn)
+    words = [len(argv), *argv, 0, *envp, 0, *vector]
+    size = bits // 8
+    # The pointers grow up from a 16-aligned place below the vector.
+    sp = ((pos & -size) - len(words) * size) & ~15
+    as_.copyout(sp, struct.pack(f"<{len(words)}{'Q' if bits == 64 else 'I'}", *words))
+    return sp
+
+
+def _place_strings(plan: StackPlan) -> tuple[bytes, int, list[int], list[int], int]:
+    """Return the string area, its address, the argv and envp pointers, and the path's address."""
+    pos = plan.top - 8 - (sum(len(s) + 1 for s in (*plan.argv, *plan.envp, plan.path)))
+    start = pos
+    pointers: list[list[int]] = []
+    for strings in (plan.argv, plan.envp):
+        addresses = []
+        for string in strings:
+            addresses.append(pos)
+            pos += len(string) + 1
+        pointers.append(addresses)
+    data = b"".join(s + b"\0" for s in (*plan.argv, *plan.envp, plan.path))
+    return data, start, pointers[0], pointers[1], pos
+
+
+def _auxv(
+    plan: StackPlan, bits: int, *, platform: int, random: int, execfn: int
+) -> tuple[int, ...]:
+    """Return the auxiliary vector, AT_NULL included, as a flat row of words."""
+    cred = plan.cred
+    entries: list[tuple[int, int]] = []
+    if plan.vdso:
+        if bits == 32:
+            entries.append((AT_SYSINFO, plan.sysinfo))
+        entries.append((AT_SYSINFO_EHDR, plan.vdso))
+    entries += [
+        (AT_MINSIGSTKSZ, MINSIGSTKSZ[bits]),
+        (AT_HWCAP, HWCAP),
+        (AT_PAGESZ, 4096),
+        (AT_CLKTCK, CLKTCK),
+        (AT_PHDR, plan.phdr),
+        (AT_PHENT, plan.phent),
+        (AT_PHNUM, plan.phnum),
+        (AT_BASE, plan.base),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, plan.entry),
+        (AT_UID, cred.ruid),
+        (AT_EUID, cred.euid),
+        (AT_GID, cred.rgid),
+        (AT_EGID, cred.egid),
+        (AT_SECURE, int(plan.secure)),
+        (AT_RANDOM, random),
+        (AT_HWCAP2, HWCAP2),
+        (AT_EXECFN, execfn),
+        (AT_PLATFORM, platform),
+        (AT_NULL, 0),
+    ]
+    return tuple(word for entry in entries for word in entry)
