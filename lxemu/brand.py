@@ -1,8 +1,9 @@
 """The seam between the kernel and a personality (after illumos sys/brand.h, struct brand_ops).
 
-The kernel owns processes, memory, files and signals, all in its own numbers. A `Brand` gives a process
-the face its program expects: the system call table, the first stack, signal frames, thread pointers.
-`lwp.brand` is an object, so a 64-bit program that executes a 32-bit one changes its face in one store.
+The kernel owns processes, memory, files and signals, all in its own numbers. A `Brand` gives a
+process the face its program expects: the system call table, the first stack, signal frames, thread
+pointers. `lwp.brand` is an object, so a 64-bit program that executes a 32-bit one changes its face
+in one store.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Brand(Protocol):
     def randomises(self, proc: Proc) -> bool:
         """Return whether `proc` has not asked for fixed addresses."""
 
-    def read_implies_exec(self, proc: Proc, elf: ElfImage) -> bool:
+    def read_implies_exec(self, elf: ElfImage) -> bool:
         """Return whether readable memory of the new program is executable too."""
 
     def map_vdso(self, lwp: Lwp, as_: As) -> tuple[int, int]:
@@ -112,7 +113,7 @@ class Brand(Protocol):
         """Return the signal of a non-empty set that is delivered first."""
 
     def sendsig(self, lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) -> bool:
-        """Make `lwp` run a handler; False when its frame did not fit and SIGSEGV was forced instead.
+        """Make `lwp` run a handler; False if its frame did not fit and SIGSEGV was forced.
 
         `oldmask` is the signal mask that the frame restores.
         """

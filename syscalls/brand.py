@@ -1,8 +1,8 @@
-"""The lx brand: one object each for x86_64 and i386 programs (illumos lx_brand.c, struct brand_ops).
+"""The lx brand: one object each for x86_64 and i386 programs (illumos lx_brand.c).
 
-Everything here is what the kernel asks of a personality and what is not a system call: default signal
-actions by Linux's numbering, the vsyscall page, thread pointers, and the doors to the frame, stack and
-vDSO modules. A brand object holds no state of a process.
+Everything here is what the kernel asks of a personality and what is not a system call: default
+signal actions by Linux's numbering, the vsyscall page, thread pointers, and the doors to the frame,
+stack and vDSO modules. A brand object holds no state of a process.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class LxBrand:
         """Answer a call that is not in the table: ENOSYS, noted as unsupported."""
         return self.personality.nosys(lwp, nr)
 
-    def restartable(self, nr: int) -> bool:
+    def restartable(self, nr: int) -> bool:  # noqa: ARG002 -- the protocol has it
         """Return True: a call that is never restarted raises a plain EINTR in its stub."""
         return True
 
@@ -91,8 +91,8 @@ class LxBrand:
         """Return whether `proc` has not asked for fixed addresses with personality(2)."""
         return not proc.personality & ADDR_NO_RANDOMIZE
 
-    def read_implies_exec(self, proc: Proc, elf: ElfImage) -> bool:
-        """Return whether readable means executable (elf_read_implies_exec, arch/x86/include/asm/elf.h).
+    def read_implies_exec(self, elf: ElfImage) -> bool:
+        """Return whether readable means executable (asm/elf.h, elf_read_implies_exec).
 
         Only for an i386 program that says nothing about its stack.
         """
@@ -118,11 +118,11 @@ class LxBrand:
     # -- lwps -----------------------------------------------------------------------------------
 
     def forklwp(self, old: Lwp, new: Lwp) -> None:
-        """Give the new lwp what it inherits; segment bases and descriptors come with its context."""
+        """Give the new lwp what it inherits; segment bases came with its context."""
         new.brand_data = old.brand_data
 
     def lwp_exit(self, lwp: Lwp) -> None:
-        """Let go of what the lwp holds in user memory: robust futexes, then its id (exit_mm_release)."""
+        """Let go of what the lwp holds in user memory: robust futexes, then its id."""
         head, _ = lwp.robust_list
         if head:
             lwp.robust_list = (0, 0)
@@ -143,13 +143,13 @@ class LxBrand:
 
     @staticmethod
     def _wake(lwp: Lwp, addr: int, count: int) -> None:
-        """Wake waiters on the word, private or shared: the exiting lwp cannot know which they are."""
+        """Wake waiters on the word, private or shared: which they are is not known here."""
         keys = {lwp.as_.futex_key(addr, shared) for shared in (False, True)}
         for key in keys:
             lwp.machine.uwait.wake(key, count)
 
     def _exit_robust_list(self, lwp: Lwp, head: int) -> None:
-        """Mark the robust futexes that the dying lwp holds (kernel/futex/core.c: exit_robust_list)."""
+        """Mark the robust futexes that the dying lwp holds (exit_robust_list)."""
         as_ = lwp.as_
         load = as_.load_u64 if self.bits == 64 else as_.load_u32
         size = self.bits // 8

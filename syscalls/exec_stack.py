@@ -1,13 +1,13 @@
 """The first stack of a Linux program: strings, auxiliary vector, environment, arguments.
 
-As fs/exec.c (bprm_mm_init, copy_strings) and fs/binfmt_elf.c (create_elf_tables) lay it out, from the top:
+As fs/exec.c (bprm_mm_init, copy_strings) and fs/binfmt_elf.c (create_elf_tables) lay it out, from
+the top:
 
-    a null word (of the kernel's size, 8 bytes in both data models)
-    the path that was executed (AT_EXECFN), the environment strings, the argument strings
-    [random shift, then down to a multiple of 16]
-    the platform string (AT_PLATFORM), 16 random bytes (AT_RANDOM)
-    [padding]
-    auxiliary vector, envp pointers and NULL, argv pointers and NULL, argc   <- stack pointer, 16-aligned
+    a null word (of the kernel's size, 8 bytes in both data models) the path that was executed
+    (AT_EXECFN), the environment strings, the argument strings [random shift, then down to a
+    multiple of 16] the platform string (AT_PLATFORM), 16 random bytes (AT_RANDOM) [padding]
+    auxiliary vector, envp pointers and NULL, argv pointers and NULL, argc   <- stack pointer,
+    16-aligned
 
 The order of the vector's entries is Linux's too; programs have been seen to depend on less.
 """

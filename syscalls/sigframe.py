@@ -1,7 +1,8 @@
 """What the signal frames of both data models share (arch/x86/kernel/signal.c).
 
-The kernel decides that a handler runs; here the program's stack gets the frame a Linux program expects,
-and the registers of the handler are set. Alternate stacks follow sigaltstack(2) to the letter.
+The kernel decides that a handler runs; here the program's stack gets the frame a Linux program
+expects, and the registers of the handler are set. Alternate stacks follow sigaltstack(2) to the
+letter.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ HANDLER_CLEARS = 0x400 | 0x10000 | 0x100
 
 
 def on_altstack(lwp: Lwp, sp: int) -> bool:
-    """Return whether `sp` lies on the alternate stack, as far as the switching rule is concerned."""
+    """Return whether `sp` lies on the alternate stack, as the switching rule sees it."""
     base, size, flags = lwp.altstack
     return not flags & SS_AUTODISARM and base < sp <= base + size
 
@@ -53,7 +54,7 @@ def altstack_flags(lwp: Lwp, sp: int) -> int:
     return SS_ONSTACK if on_altstack(lwp, sp) else 0
 
 
-class BadFrame(Exception):
+class BadFrame(Exception):  # noqa: N818 -- an outcome, not a failure of ours
     """The frame does not fit on its stack."""
 
 
@@ -81,7 +82,7 @@ def disarm(lwp: Lwp) -> None:
 
 
 def restore_altstack(lwp: Lwp, base: int, flags: int, size: int, sp: int, minimum: int) -> None:
-    """Set the alternate stack from a frame; like the kernel, ignore what sigaltstack would refuse."""
+    """Set the alternate stack from a frame, ignoring what sigaltstack would refuse."""
     mode = flags & ~SS_AUTODISARM
     if (base, size, flags) == lwp.altstack or on_altstack(lwp, sp):
         return
@@ -112,7 +113,7 @@ def bad_sigreturn(lwp: Lwp) -> int:
 
 
 def checked_fxsave(image: bytes) -> bytes:
-    """Return `image` with MXCSR's reserved bits refused. Raises EFAULT, as a faulting fxrstor is taken."""
+    """Return `image`; EFAULT when MXCSR has reserved bits, at which fxrstor faults."""
     if int.from_bytes(image[24:28], "little") & ~_MXCSR_MASK:
         raise KernelError(Errno.EFAULT)
     return image

@@ -1,9 +1,9 @@
-"""Signal frames of i386 programs (struct sigframe_ia32 and rt_sigframe_ia32, arch/x86/kernel/signal_32.c).
+"""Signal frames of i386 programs (sigframe_ia32 and rt_sigframe_ia32, signal_32.c).
 
-A handler with SA_SIGINFO gets the second, any other the first, whichever call installed it. Both kinds
-pass the arguments on the stack and, for regparm handlers, in eax, edx and ecx too. Without a restorer of
-the program's own the handler returns into the vDSO; the eight bytes of code in the frame are never run,
-debuggers recognise a frame by them.
+A handler with SA_SIGINFO gets the second, any other the first, whichever call installed it. Both
+kinds pass the arguments on the stack and, for regparm handlers, in eax, edx and ecx too. Without a
+restorer of the program's own the handler returns into the vDSO; the eight bytes of code in the
+frame are never run, debuggers recognise a frame by them.
 """
 
 from __future__ import annotations
@@ -188,9 +188,8 @@ def _restore_context(lwp: Lwp, context: bytes) -> bytes:
 
 
 def fsave_from_fxsave(image: bytes) -> bytes:
-    """Return the FSAVE form of an FXSAVE image, with the status word and magic 0 (convert_from_fxsr)."""
-    cw, sw, ftw, _, ip, cs_op, dp, ds = struct.unpack_from("<HHBxHIIII", image)
-    opcode = int.from_bytes(image[6:8], "little") & 0x7FF
+    """Return the FSAVE form of an FXSAVE image, status and magic 0 (convert_from_fxsr)."""
+    cw, sw, ftw, opcode, ip, _, dp = struct.unpack_from("<HHBxHIII", image)
     top = sw >> 11 & 7
     tag = 0
     for reg in range(8):
@@ -205,7 +204,7 @@ def fsave_from_fxsave(image: bytes) -> bytes:
         sw | 0xFFFF0000,
         tag | 0xFFFF0000,
         ip,
-        _USER_CS | opcode << 16,
+        _USER_CS | (opcode & 0x7FF) << 16,
         dp,
         _USER_DS | 0xFFFF0000,
     )
@@ -215,7 +214,7 @@ def fsave_from_fxsave(image: bytes) -> bytes:
 
 def fxsave_from_fsave(head: bytes, image: bytes) -> bytes:
     """Return `image` with the x87 part taken from its FSAVE form `head` (convert_to_fxsr)."""
-    cw, sw, tag, ip, cs_op, dp, ds = struct.unpack_from("<7I", head)
+    cw, sw, tag, ip, cs_op, dp = struct.unpack_from("<6I", head)
     ftw = sum(1 << reg for reg in range(8) if tag >> 2 * reg & 3 != 3)
     out = bytearray(image)
     struct.pack_into("<HHBxHII", out, 0, cw & 0xFFFF, sw & 0xFFFF, ftw, cs_op >> 16, ip, 0)

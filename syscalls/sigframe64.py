@@ -1,8 +1,8 @@
 """Signal frames of x86_64 programs (struct rt_sigframe, arch/x86/kernel/signal_64.c).
 
-From the stack pointer up: the restorer's address, a ucontext, a siginfo; the FXSAVE image above them,
-64-aligned. The handler starts with rdi = signal, rsi = siginfo, rdx = ucontext, rax = 0, and a stack
-pointer that is 8 below a multiple of 16, as after a call.
+From the stack pointer up: the restorer's address, a ucontext, a siginfo; the FXSAVE image above
+them, 64-aligned. The handler starts with rdi = signal, rsi = siginfo, rdx = ucontext, rax = 0, and
+a stack pointer that is 8 below a multiple of 16, as after a call.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _SIGINFO: Final = SIGINFO.codec(LP64)
 
 
 def sendsig(lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) -> bool:
-    """Write the frame and point the registers at the handler; False if SIGSEGV was forced instead."""
+    """Write the frame, point the registers at the handler; False if SIGSEGV was forced."""
     try:
         frame = _write_frame(lwp, info, action, oldmask)
     except (KernelError, BadFrame):

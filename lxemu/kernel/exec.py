@@ -3,7 +3,8 @@
 The kernel's half knows no file format. A brand has a list of recognisers (`Brand.execsw`, illumos'
 execsw[]); the first that does not answer ENOEXEC either turns the request into one for another file
 (an interpreter script) or returns a `NewImage`, a complete address space that has not touched the
-process yet. `exec_common` then passes the point of no return: it ends the other lwps and swaps the image in.
+process yet. `exec_common` then passes the point of no return: it ends the other lwps and swaps the
+image in.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.cred import PRIV_BASIC, PRIV_FILE_DAC_READ, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exit import kill_other_lwps
-from lxemu.kernel.mm import mman
-from lxemu.kernel.rctl import RLIMIT_MEMLOCK, RLIMIT_STACK
+from lxemu.kernel.rctl import RLIMIT_STACK
 from lxemu.kernel.sig import die
 from lxemu.kernel.signal import SI_KERNEL, SIGSEGV, SS_DISABLE, SigInfo
 from lxemu.kernel.vfs.lookup import lookupname
@@ -31,7 +31,7 @@ from lxemu.kernel.vfs.vnode import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lxemu.brand import Brand
     from lxemu.kernel.lwp import Lwp
@@ -88,7 +88,7 @@ class NewImage:
     read_implies_exec: bool = False
 
 
-class ExecFatal(Exception):
+class ExecFatal(Exception):  # noqa: N818 -- an outcome that ends the process
     """The image turned out bad when the old one would be gone: the process dies (SIGSEGV)."""
 
 
@@ -103,8 +103,8 @@ def exec_common(
 ) -> int:
     """Replace the program of `lwp`'s process by the file `name` (None: look `path` up); return 0.
 
-    EACCES, ENOENT, ENOTDIR, ELOOP, ENOEXEC, E2BIG, ETXTBSY, ENOMEM, and what a file system raises. Once
-    the old image would be gone there are no errors: the process dies by SIGSEGV.
+    EACCES, ENOENT, ENOTDIR, ELOOP, ENOEXEC, E2BIG, ETXTBSY, ENOMEM, and what a file system raises.
+    Once the old image would be gone there are no errors: the process dies by SIGSEGV.
     """
     if name is None:
         name = exec_lookup(lwp.proc, path)
@@ -177,7 +177,7 @@ def _recognise(lwp: Lwp, args: ExecArgs) -> NewImage:
 
 
 def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
-    """Return the credentials after exec of `name`, and whether the program must distrust its caller.
+    """Return the credentials after exec of `name`, and whether to distrust the caller.
 
     execve(2) on set-id files; capabilities(7), "Capabilities and execution of programs by root".
     """
@@ -227,23 +227,13 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     lwp.stubs = image.brand.stubs
     lwp.tls = None
     lwp.gsbase = 0
-    image.as_.limits = as_limits(proc)
+    image.as_.limits = proc.rctls.soft
     machine.as_replace(proc, image.as_)
     machine.mmu.live = image.as_.hat
     image.brand.exec_commit(lwp, image)
     machine.engine.set_mode(lwp.cpu, image.brand.bits, image.pc, image.sp)
     proc.execed = True
     proc.cv_vfork.broadcast()
-
-
-def as_limits(proc: Proc) -> Callable[[int], int]:
-    """Return what an address space of `proc` asks for the soft limit of a memory resource."""
-    soft = proc.rctls.soft
-
-    def limit(resource: int) -> int:
-        return soft(RLIMIT_MEMLOCK if resource == mman.RLIMIT_MEMLOCK else resource)
-
-    return limit
 
 
 def _readable(name: Name, cred: Cred) -> bool:

@@ -88,7 +88,8 @@ class ElfImage:
     """What exec needs to know of an ELF file; addresses are not yet relocated.
 
     `gnu_stack` is None when the file has no PT_GNU_STACK, else whether it asks for an executable
-    stack; `align` is the largest alignment of a PT_LOAD; `isa` the GNU_PROPERTY_X86_ISA_1_NEEDED bits.
+    stack; `align` is the largest alignment of a PT_LOAD; `isa` the GNU_PROPERTY_X86_ISA_1_NEEDED
+    bits.
     """
 
     type: int
@@ -262,7 +263,7 @@ def _isa_needed(read: Reader, bits: int, phdrs: tuple[Phdr, ...]) -> int:
 
 
 def iter_notes(data: bytes, align: int) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield (name, type, description) of each note in a PT_NOTE's `data`; stop at the first bad one."""
+    """Yield (name, type, description) of each note in a PT_NOTE's `data`, up to a bad one."""
     pad = 7 if align == 8 else 3
     pos = 0
     while pos + 12 <= len(data):

@@ -1,8 +1,8 @@
 """The two recognisers of executable files: ELF programs and interpreter scripts.
 
-Both are entries of a brand's execsw (illumos exec/elf, exec/intp). Which brand a program gets follows
-from its ELF class. A program that this machine cannot run is ENOEXEC to the guest, with an `ElfError`
-as the cause, whose text is for the person who started it.
+Both are entries of a brand's execsw (illumos exec/elf, exec/intp). Which brand a program gets
+follows from its ELF class. A program that this machine cannot run is ENOEXEC to the guest, with an
+`ElfError` as the cause, whose text is for the person who started it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from lxemu.kernel.exec import (
     ExecArgs,
     ExecFatal,
     NewImage,
-    as_limits,
     check_executable,
     exec_cred,
     exec_lookup,
@@ -63,8 +62,8 @@ class _Program:
 def intpexec(lwp: Lwp, args: ExecArgs) -> None:
     """Turn the exec of a script into that of its interpreter.
 
-    ENOEXEC when the file is no script, ENOENT when the script will be closed before the interpreter can
-    open it, and what looking the interpreter up raises.
+    ENOEXEC when the file is no script, ENOENT when the script will be closed before the interpreter
+    can open it, and what looking the interpreter up raises.
     """
     if not is_script(args.head):
         raise KernelError(Errno.ENOEXEC)
@@ -136,13 +135,14 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
     machine, brand, elf = lwp.machine, program.brand, program.elf
     layout = layout_for(elf.bits)
     random = _random(machine, brand, lwp)
-    implied = brand.read_implies_exec(lwp.proc, elf)
+    implied = brand.read_implies_exec(elf)
     cred, secure = exec_cred(lwp.proc, program.name)
     top = layout.stack_top(random)
-    as_.limit = layout.task_size
-    as_.limits = as_limits(lwp.proc)
-    as_.mmap_top = layout.mmap_base(lwp.proc.rctls.soft(RLIMIT_STACK), random)
-    _map_stack(as_, top, args, executable=elf.gnu_stack or implied)
+    as_.task_size = layout.task_size
+    as_.limits = lwp.proc.rctls.soft
+    stack_limit = lwp.proc.rctls.soft(RLIMIT_STACK)
+    as_.mmap_top = layout.mmap_base(stack_limit, random)
+    _map_stack(as_, top, args, stack_limit, executable=elf.gnu_stack or implied)
     elf.check_segments(layout.task_size)
     bias = _map_program(as_, program, layout, random, implied)
     entry = elf.entry + bias
@@ -188,13 +188,18 @@ def _map_program(as_: As, program: _Program, layout: Layout, random: Random, imp
     return bias
 
 
-def _map_stack(as_: As, top: int, args: ExecArgs, *, executable: bool) -> None:
-    """Map the first stack, with room for the strings and pointers that it will hold."""
-    strings = sum(len(s) + 1 for s in (args.path, *args.argv, *args.envp))
-    pointers = 8 * (len(args.argv) + len(args.envp) + 64)
-    low = page_down(top - strings - pointers - 8192 - STACK_EXPAND)
+def _map_stack(as_: As, top: int, args: ExecArgs, limit: int, *, executable: bool) -> None:
+    """Map the first stack: the strings and what it may grow by without a fault, within `limit`.
+
+    The pointers go below the strings and may make it grow (fs/exec.c: setup_arg_pages).
+    """
+    strings = 8 + sum(len(s) + 1 for s in (args.path, *args.argv, *args.envp))
+    low = page_down(top - strings) - STACK_EXPAND
+    if top - low > limit:
+        low = page_up(top - min(limit, strings + STACK_EXPAND))
     prot = PROT_READ | PROT_WRITE | (PROT_EXEC if executable else 0)
     flags = MAP_PRIVATE | MAP_FIXED | MAP_ANON | MAP_GROWSDOWN | MAP_STACK | MAP_NORESERVE
+    as_.start_stack = top - strings
     as_.map(low, page_up(top) - low, prot, flags, None, 0)
 
 

@@ -43,8 +43,8 @@ def map_image(
 ) -> int:
     """Map the segments of `elf` and return the load bias, what to add to its addresses.
 
-    A dynamic image goes to `base`, or where the address space has room if that is None; `base` means
-    nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed.
+    A dynamic image goes to `base`, or where the address space has room if that is None; `base`
+    means nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed.
     ENOEXEC without a segment, EEXIST when something is in the way, ENOMEM.
     """
     start, end = elf.extent()
@@ -73,7 +73,7 @@ def _find_room(as_: As, span: int, align: int) -> int:
 
 
 def _map_segment(as_: As, ph: Phdr, vnode: Vnode, bias: int, prot: int, flags: int) -> None:
-    """Map one PT_LOAD: its file pages, the zeroed rest of the last one, anonymous pages after it."""
+    """Map one PT_LOAD: file pages, the zeroed rest of the last one, anonymous pages."""
     vaddr = ph.vaddr + bias
     first = page_down(vaddr)
     file_end = vaddr + ph.filesz
@@ -82,7 +82,8 @@ def _map_segment(as_: As, ph: Phdr, vnode: Vnode, bias: int, prot: int, flags: i
     if ph.filesz:
         zero_from = page_up(file_end)
         as_.map(first, zero_from - first, prot, flags, vnode, ph.offset - (vaddr - first))
-        # A segment that may not be written keeps what the file has after its end, as on a real kernel.
+        # A segment that may not be written keeps what the file has after its end, as on a real
+        # kernel.
         if end > file_end and file_end < zero_from and prot & PROT_WRITE:
             as_.copyout(file_end, bytes(zero_from - file_end))
     if page_up(end) > zero_from and ph.memsz > ph.filesz:

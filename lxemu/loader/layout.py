@@ -1,8 +1,8 @@
 """Where things go in a new address space: the placement rules of the reference kernel.
 
-arch/x86/mm/mmap.c (mmap_base), arch/x86/include/asm/elf.h, fs/binfmt_elf.c (randomize_stack_top, brk).
-All sizes and addresses are bytes. With `random` None every address is the one that
-`setarch --addr-no-randomize` gives.
+arch/x86/mm/mmap.c (mmap_base), arch/x86/include/asm/elf.h, fs/binfmt_elf.c (randomize_stack_top,
+brk). All sizes and addresses are bytes. With `random` None every address is the one that `setarch
+--addr-no-randomize` gives.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def page_up(addr: int) -> int:
 class Layout:
     """The limits of one data model.
 
-    `task_size` ends user memory; `dyn_base` is where a position independent program goes that has an
-    interpreter; the `*_random` members bound the pages (stack, mmap) and bytes (brk) of randomisation.
+    `task_size` ends user memory; `dyn_base` is where a position independent program goes that has
+    an interpreter; the `*_random` members bound the pages (stack, mmap) and bytes (brk) of
+    randomisation.
     """
 
     task_size: int
