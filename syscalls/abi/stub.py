@@ -149,10 +149,13 @@ def _spec(handler: Any, name: str, hint: Any, model: Model, using: Mapping[str, 
     raise BadSignature(f"{handler.__name__}: {name}: {hint!r} is not an argument type")
 
 
-def generate(sig: Signature, model: Model) -> tuple[str, dict[str, Any]]:
-    """Return the source of a stub and the names it uses."""
+def generate(sig: Signature, model: Model, *, mux: bool = False) -> tuple[str, dict[str, Any]]:
+    """Return the source of a stub and the names it uses.
+
+    With *mux* the stub takes its arguments as a second parameter, a sequence of words.
+    """
     names: dict[str, Any] = {"handler": sig.handler}
-    regs = [f"q[{slot}]" for slot in model.slots]
+    regs = [f"q[{slot}]" for slot in (range(6) if mux else model.slots)]
     exprs: list[str] = []
     late = any(param.spec.late for param in sig.params)
     early_lines: list[str] = []
@@ -168,12 +171,13 @@ def generate(sig: Signature, model: Model) -> tuple[str, dict[str, Any]]:
     body = [*early_lines, *late_lines]
     everything = "\n".join([*body, call])
     head = []
-    if "q[" in everything:
+    if "q[" in everything and not mux:
         head.append("    q = lwp.q")
     if "as_" in everything:
         head.append("    as_ = lwp.as_")
     tail = _tail(sig, call, names)
-    return "\n".join(["def stub(lwp):", *head, *body, *tail, ""]), names
+    first = "def stub(lwp, q):" if mux else "def stub(lwp):"
+    return "\n".join([first, *head, *body, *tail, ""]), names
 
 
 def _tail(sig: Signature, call: str, names: dict[str, Any]) -> list[str]:
@@ -197,10 +201,19 @@ def no_restart() -> KernelError:
 
 
 def build(label: str, sig: Signature, model: Model) -> Callable[[Any], int]:
-    """Compile the stub of one row; *label* names it in tracebacks, such as "lx-i386 stub: read"."""
-    source, names = generate(sig, model)
+    """Compile the stub of one row; *label* names it in tracebacks: "lx-i386 stub: read"."""
+    stub: Callable[[Any], int] = _compiled(label, *generate(sig, model))
+    return stub
+
+
+def build_mux(label: str, sig: Signature, model: Model) -> Callable[[Any, Any], int]:
+    """Compile the stub of a call inside another one (socketcall, ipc): `stub(lwp, words)`."""
+    stub: Callable[[Any, Any], int] = _compiled(label, *generate(sig, model, mux=True))
+    return stub
+
+
+def _compiled(label: str, source: str, names: dict[str, Any]) -> Any:
     filename = f"<{label}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     exec(compile(source, filename, "exec"), names)  # the generated source above
-    stub: Callable[[Any], int] = names["stub"]
-    return stub
+    return names["stub"]

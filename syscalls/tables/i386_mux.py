@@ -1,0 +1,106 @@
+"""The calls inside the two multiplexers of i386: socketcall(2) and ipc(2).
+
+Sources: net/socket.c (the argument counts `nargs`), ipc/syscall.c (which word goes where).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from lxemu.kernel.errno import Errno, KernelError
+from syscalls.personality import Mux, Row, planned, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lxemu.kernel.lwp import Lwp
+
+_SOCKETS: Final = planned("sockets")
+_SYSV: Final = planned("System V IPC")
+
+SOCKETCALL_ROWS: Final[tuple[Row, ...]] = (
+    row(1, "socket", _SOCKETS),
+    row(2, "bind", _SOCKETS),
+    row(3, "connect", _SOCKETS),
+    row(4, "listen", _SOCKETS),
+    row(5, "accept", _SOCKETS),
+    row(6, "getsockname", _SOCKETS),
+    row(7, "getpeername", _SOCKETS),
+    row(8, "socketpair", _SOCKETS),
+    row(9, "send", _SOCKETS),
+    row(10, "recv", _SOCKETS),
+    row(11, "sendto", _SOCKETS),
+    row(12, "recvfrom", _SOCKETS),
+    row(13, "shutdown", _SOCKETS),
+    row(14, "setsockopt", _SOCKETS),
+    row(15, "getsockopt", _SOCKETS),
+    row(16, "sendmsg", _SOCKETS),
+    row(17, "recvmsg", _SOCKETS),
+    row(18, "accept4", _SOCKETS),
+    row(19, "recvmmsg", _SOCKETS),
+    row(20, "sendmmsg", _SOCKETS),
+)
+_NARGS: Final = (0, 3, 3, 3, 2, 3, 3, 3, 4, 4, 4, 6, 6, 2, 5, 5, 3, 3, 4, 5, 4)
+
+
+def fetch_socketcall(lwp: Lwp, call: int, words: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """Copy in the arguments that the second word points to. EINVAL, EFAULT."""
+    if not 1 <= call < len(_NARGS):
+        raise KernelError(Errno.EINVAL)
+    count = _NARGS[call]
+    args = struct.unpack(f"<{count}I", lwp.as_.copyin(words[1], 4 * count))
+    return call, args + (0,) * (6 - count)
+
+
+SOCKETCALL: Final = Mux(SOCKETCALL_ROWS, fetch_socketcall)
+
+IPC_ROWS: Final[tuple[Row, ...]] = (
+    row(1, "semop", _SYSV),
+    row(2, "semget", _SYSV),
+    row(3, "semctl", _SYSV),
+    row(4, "semtimedop", _SYSV),
+    row(11, "msgsnd", _SYSV),
+    row(12, "msgrcv", _SYSV),
+    row(13, "msgget", _SYSV),
+    row(14, "msgctl", _SYSV),
+    row(21, "shmat", _SYSV),
+    row(22, "shmdt", _SYSV),
+    row(23, "shmget", _SYSV),
+    row(24, "shmctl", _SYSV),
+)
+
+
+def fetch_ipc(lwp: Lwp, call: int, words: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """Put the words of ipc(call, first, second, third, ptr, fifth) where the real call has them.
+
+    The shmat of this form returns the address through `third`: its handler is a call of its own.
+    """
+    version, number = call >> 16, call & 0xFFFF
+    _, first, second, third, ptr, fifth = words
+    if number == 1:
+        args = (first, ptr, second, 0)
+    elif number in (4, 11):
+        args = (first, ptr, second, fifth if number == 4 else third)
+    elif number == 3:
+        args = (first, second, third, lwp.as_.load_u32(ptr))
+    elif number == 12:
+        if version == 0:
+            # struct ipc_kludge { msgp, msgtyp }
+            msgp, msgtyp = struct.unpack("<II", lwp.as_.copyin(ptr, 8))
+            return number, (first, msgp, second, msgtyp, third, 0)
+        return number, (first, ptr, second, fifth, third, 0)
+    elif number == 21:
+        if version == 1:
+            raise KernelError(Errno.EINVAL)
+        args = (first, ptr, second, third)
+    elif number == 22:
+        args = (ptr, 0, 0, 0)
+    elif number in (14, 24):
+        args = (first, second, ptr, 0)
+    else:
+        args = (first, second, third, 0)
+    return number, (*args, 0, 0)
+
+
+IPC: Final = Mux(IPC_ROWS, fetch_ipc)
