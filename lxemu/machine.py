@@ -1,0 +1,482 @@
+"""The composition root: one machine, its CPU, memory, kernel and brands.
+
+This is the only module that knows both the kernel and the lx personalities. It builds a machine from a
+`MachineConfig`, runs a program in it, and carries out what the kernel asks of its surroundings: pids,
+entropy, host signals, the report of an unsupported call or a fatal signal.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from greenlet import getcurrent
+
+from lxemu.cpu.engine import Engine
+from lxemu.cpu.loop import user_loop
+from lxemu.faults import fault
+from lxemu.kernel import sig
+from lxemu.kernel.clock import Clock, HostClock, VirtualClock
+from lxemu.kernel.cred import Cred
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.exec import exec_common
+from lxemu.kernel.futex import UWaitQueues
+from lxemu.kernel.lwp import Lwp, LwpExit
+from lxemu.kernel.mm.as_ import As
+from lxemu.kernel.mm.hat import Mmu
+from lxemu.kernel.mm.page import PhysMem
+from lxemu.kernel.proc import FsCtx, Proc
+from lxemu.kernel.sched import Dispatcher
+from lxemu.kernel.session import Pgrp, Session
+from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
+from lxemu.kernel.vfs.fdtable import FdTable
+from lxemu.kernel.zone import Zone
+from lxemu.namespace import build_namespace, open_stdio
+from lxemu.signals import HostSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lxemu.brand import Brand
+    from lxemu.observe.tracer import Tracer
+
+PID_MAX = 32768
+FIRST_PID = 100
+
+
+class MachineFailure(Exception):
+    """The machine itself failed: a fault of ours, not the guest's. Exit status 70 (EX_SOFTWARE)."""
+
+
+class ExecFailed(Exception):
+    """The first program cannot be started; `errno` says why, the text is one line for the user."""
+
+    def __init__(self, errno: Errno, text: str) -> None:
+        super().__init__(text)
+        self.errno = errno
+
+
+class Mount(NamedTuple):
+    """A host path to mount: where from, where to, and whether the guest may write to it."""
+
+    host: bytes
+    guest: bytes
+    readonly: bool = False
+
+
+class ExitStatus(NamedTuple):
+    """How the first program ended: exit code, or the illumos number of the signal that killed it."""
+
+    code: int
+    signal: int = 0
+
+
+@dataclass(slots=True)
+class MachineConfig:
+    """What a machine is built from.
+
+    `root` is "host", "none", or a host directory; memory is in bytes; `seed` makes a deterministic
+    machine. `stdio` are the host descriptors that become 0, 1 and 2, -1 for a closed one.
+    """
+
+    root: str | bytes = "none"
+    volumes: Sequence[Mount] = ()
+    cwd: bytes = b"/"
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    umask: int = 0o022
+    hostname: bytes = b"lxemu"
+    memory: int = 4 << 30
+    strict: bool = False
+    seed: int | None = None
+    aslr: bool = True
+    kernel_version: str = "6.12.0"
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    host_signals: bool = False
+    limits: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tracer: Tracer | None = None
+
+
+class Machine:
+    """A running machine. Create it, `run` one program, `close` it."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.clock: Clock = HostClock() if config.seed is None else VirtualClock()
+        self._random = random.Random(config.seed) if config.seed is not None else None
+        self.disp = Dispatcher(self.clock)
+        self.phys = PhysMem(config.memory)
+        self.engine = Engine(self.phys)
+        self.mmu = Mmu()
+        self.mmu.flush = self.engine.tlb_flush
+        self.mmu.invalidate = self.engine.invalidate_code
+        self.uwait = UWaitQueues()
+        self.aslr = config.aslr
+        self.tracer = config.tracer
+        self.procs: dict[int, Proc] = {}
+        self.lwp_by_tid: dict[int, Lwp] = {}
+        self.nlwps = 0
+        self._next_pid = FIRST_PID
+        self._used_pids: set[int] = {1}
+        self._as_users: dict[int, int] = {}
+        self._sigwait: dict[Lwp, int] = {}
+        self.unsupported_calls: dict[tuple[str, str], int] = {}
+        self.fatal: list[str] = []
+        self.crash: BaseException | None = None
+        self.status: ExitStatus | None = None
+        self.first: Proc | None = None
+        self.zone = Zone(config.hostname, config.kernel_version)
+        self.zone.procs = self.procs
+        self.zone.boot_hrtime = self.clock.hrtime()
+        self.zone.boot_realtime = self.clock.realtime()
+        self.brand64, self.brand32 = _brands()
+        self.disp.switch_in = self._switch_in
+        self.disp.switch_out = self._switch_out
+        self.init = self._make_init()
+        build_namespace(self)
+        self.host_signals = HostSignals(self) if config.host_signals else None
+        if self.host_signals is not None:
+            self.disp.host_events = self.host_signals.dispatch
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _make_init(self) -> Proc:
+        """Make pid 1: it runs no code, and takes over and reaps orphans."""
+        init = Proc(self, 1, None, self.brand64, Cred(), self.zone)
+        init.comm = b"init"
+        init.psargs = [b"init"]
+        init.session = Session(1, init)
+        init.pgrp = Pgrp(1, init.session)
+        init.pgrp.members.append(init)
+        init.files = FdTable()
+        init.as_ = self.new_as()
+        self._as_users[id(init.as_)] = 1
+        self.procs[1] = init
+        return init
+
+    def new_as(self) -> As:
+        """Return an empty address space of this machine."""
+        return As(self.phys, self.mmu, self.engine.kernel_entry)
+
+    def _first_proc(self) -> Proc:
+        config = self.config
+        cred = Cred.for_user(config.uid, config.gid, config.groups)
+        proc = Proc(self, self.pid_alloc(), self.init, self.brand64, cred, self.zone)
+        self.init.children.append(proc)
+        session = Session(proc.pid, proc)
+        proc.session = session
+        proc.pgrp = Pgrp(proc.pid, session)
+        proc.pgrp.members.append(proc)
+        root = self.zone.root
+        assert root is not None
+        proc.fs = FsCtx(root, root, config.umask)
+        proc.files = FdTable()
+        proc.as_ = self.new_as()
+        self._as_users[id(proc.as_)] = 1
+        for resource, (soft, hard) in config.limits.items():
+            proc.rctls.set(resource, soft, hard)
+        self.procs[proc.pid] = proc
+        return proc
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(
+        self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]
+    ) -> ExitStatus:
+        """Run `program` (a guest path) to its end and return how it ended.
+
+        Raises ExecFailed when it cannot be started, MachineFailure on a fault of ours.
+        """
+        self.disp.hub = getcurrent()
+        proc = self._first_proc()
+        lwp = Lwp(proc, proc.pid)
+        proc.lwps.append(lwp)
+        self.first = proc
+        envp = [key + b"=" + value for key, value in env.items()]
+        failure: list[KernelError] = []
+
+        def start() -> None:
+            try:
+                open_stdio(self, proc)
+                self._chdir(proc)
+                exec_common(lwp, program, list(argv), envp)
+            except KernelError as error:
+                failure.append(error)
+                raise LwpExit from None
+            self.lwp_main(first=True)
+
+        lwp.greenlet.run = start
+        self.lwp_started(lwp)
+        self.disp.loop()
+        if self.crash is not None:
+            raise MachineFailure(self.crash_report()) from self.crash
+        if failure:
+            errno = failure[0].errno
+            raise ExecFailed(errno, f"{os.fsdecode(program)}: {errno.name}")
+        assert self.status is not None
+        return self.status
+
+    def _chdir(self, proc: Proc) -> None:
+        from lxemu.kernel.vfs.lookup import lookupname
+
+        proc.fs.cwd = lookupname(proc.fs.root, proc.fs.root, self.config.cwd, proc.cred)
+
+    def lwp_main(self, *, first: bool = False) -> None:
+        """Body of an lwp's greenlet: user mode and traps until the lwp ends."""
+        lwp: Lwp = getcurrent().lwp  # type: ignore[attr-defined]
+        try:
+            if not first:
+                self._switch_in(lwp)
+            user_loop(lwp)
+        except LwpExit:
+            return
+        except BaseException as error:
+            self.crash = error
+            self.disp.stopping = True
+
+    def _switch_in(self, lwp: Lwp) -> None:
+        lwp.onproc_since = self.clock.cputime()
+        if self.engine.owner is not lwp:
+            self.engine.switch(lwp)
+        self.mmu.live = lwp.as_.hat
+
+    def _switch_out(self, lwp: Lwp) -> None:
+        lwp.utime += self.clock.cputime() - lwp.onproc_since
+        lwp.onproc_since = self.clock.cputime()
+
+    # -- traps ----------------------------------------------------------------------------------
+
+    fault = staticmethod(fault)
+    issig = staticmethod(sig.issig)
+    sigtoproc = staticmethod(sig.sigtoproc)
+    sigtolwp = staticmethod(sig.sigtolwp)
+
+    def ast(self, lwp: Lwp) -> None:
+        """Do what must be done before `lwp` returns to user mode: signals, restarts, a due mask."""
+        while True:
+            lwp.ast = False
+            if sig.issig(lwp):
+                if lwp.interrupted:
+                    self._end_interrupted(lwp)
+                sig.psig(lwp)
+                lwp.ast = True
+                continue
+            if lwp.interrupted:
+                lwp.interrupted = False
+                self._rewind(lwp)
+            if lwp.tmpmask_set:
+                lwp.tmpmask_set = False
+                lwp.set_sigmask(lwp.oldmask)
+                if lwp.ast:
+                    continue
+            return
+
+    def _end_interrupted(self, lwp: Lwp) -> None:
+        """Decide whether the call that a handler interrupts is made again after it."""
+        lwp.interrupted = False
+        if not lwp.cursig:
+            return
+        action = lwp.proc.sigacts[lwp.cursig]
+        if action.flags & SA_RESTART and lwp.brand.restartable(lwp.syscall_nr):
+            self._rewind(lwp)
+
+    @staticmethod
+    def _rewind(lwp: Lwp) -> None:
+        # Every system call instruction is two bytes long.
+        lwp.regs.pc -= 2
+        lwp.regs.ret = lwp.syscall_nr
+
+    def preempt(self, lwp: Lwp) -> None:
+        """Look around in the middle of a computation: timers, host input, other lwps."""
+        self.disp.host_events()
+        self.disp.run_callouts()
+        self.disp.poll_host(0)
+        self.disp.yield_(lwp)
+        if lwp.ast:
+            self.ast(lwp)
+
+    def sigwait_begin(self, lwp: Lwp, mask: int) -> None:
+        """Have signals of `mask` wake `lwp` though it blocks them (sigtimedwait)."""
+        self._sigwait[lwp] = mask
+
+    def sigwait_end(self, lwp: Lwp) -> None:
+        """End `sigwait_begin`."""
+        self._sigwait.pop(lwp, None)
+
+    def sigwaiting(self, lwp: Lwp) -> int:
+        """Return the set that `lwp` waits for in sigtimedwait."""
+        return self._sigwait.get(lwp, 0)
+
+    def unsupported(self, lwp: Lwp, name: str, reason: str) -> None:
+        """Count a call that is not supported; with `strict` it also sends SIGSYS."""
+        key = (name, reason)
+        self.unsupported_calls[key] = self.unsupported_calls.get(key, 0) + 1
+        if self.config.strict:
+            sig.sigtolwp(lwp, SIGSYS, SigInfo(SIGSYS, 1, addr=lwp.regs.pc))
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def pid_alloc(self) -> int:
+        """Return an unused process id; EAGAIN when there is none."""
+        for _ in range(PID_MAX):
+            pid = self._next_pid
+            self._next_pid = pid + 1 if pid + 1 < PID_MAX else FIRST_PID
+            if pid not in self._used_pids:
+                self._used_pids.add(pid)
+                return pid
+        raise KernelError(Errno.EAGAIN)
+
+    def pid_free(self, pid: int) -> None:
+        """Give a process id back."""
+        self._used_pids.discard(pid)
+
+    def proc_started(self, proc: Proc) -> None:
+        """Enter a new process."""
+        self.procs[proc.pid] = proc
+        self.zone.forks += 1
+
+    def lwp_started(self, lwp: Lwp) -> None:
+        """Enter a new lwp and let it run."""
+        self.lwp_by_tid[lwp.tid] = lwp
+        self.nlwps += 1
+        self.disp.start(lwp)
+
+    def lwp_free(self, lwp: Lwp) -> None:
+        """Forget an lwp that has ended; its process' own id stays in use until it is waited for."""
+        if self.lwp_by_tid.pop(lwp.tid, None) is not None:
+            self.nlwps -= 1
+        self._sigwait.pop(lwp, None)
+        if self.engine.owner is lwp:
+            self.engine.owner = None
+        if lwp.tid != lwp.proc.pid:
+            self.pid_free(lwp.tid)
+        if self.tracer is not None:
+            self.tracer.lwp_exit(lwp)
+
+    def proc_exited(self, proc: Proc) -> None:
+        """Note that a process has become a zombie."""
+        if self.tracer is not None:
+            self.tracer.exit(proc)
+        if proc is self.first:
+            if proc.wait_code == CLD_EXITED:
+                self.status = ExitStatus(proc.wait_status)
+            else:
+                self.status = ExitStatus(128, proc.wait_status)
+        if self.status is not None:
+            self._maybe_stop()
+
+    def _maybe_stop(self) -> None:
+        """End the machine once the first program has and nobody else holds its standard streams.
+
+        What a pipe's reader would see natively is then complete; a daemon that has closed them does
+        not keep the machine alive (as with ssh, whose session ends the same way).
+        """
+        for proc in self.procs.values():
+            if not proc.zombie and proc.lwps and proc.files.holds_host_streams():
+                return
+        self.disp.stopping = True
+
+    def proc_free(self, proc: Proc) -> None:
+        """Forget a process that has been waited for."""
+        self.procs.pop(proc.pid, None)
+        self.pid_free(proc.pid)
+
+    def as_hold(self, proc: Proc) -> As:
+        """Share the address space of `proc` with one more process."""
+        key = id(proc.as_)
+        self._as_users[key] = self._as_users.get(key, 1) + 1
+        return proc.as_
+
+    def as_rele(self, proc: Proc) -> None:
+        """Give up the address space of `proc`; the last process frees it."""
+        as_ = proc.as_
+        key = id(as_)
+        users = self._as_users.get(key, 1) - 1
+        if users:
+            self._as_users[key] = users
+            return
+        self._as_users.pop(key, None)
+        if self.mmu.live is as_.hat:
+            self.engine.leave_address_space()
+            self.mmu.live = None
+        as_.free()
+
+    def as_replace(self, proc: Proc, new: As) -> None:
+        """Give `proc` and its lwps the address space that exec has made."""
+        self.as_rele(proc)
+        proc.as_ = new
+        self._as_users[id(new)] = 1
+        for lwp in proc.lwps:
+            lwp.as_ = new
+
+    def brand_for(self, bits: int) -> Brand:
+        """Return the personality for an executable of 32 or 64 bits."""
+        return self.brand64 if bits == 64 else self.brand32
+
+    # -- surroundings ---------------------------------------------------------------------------
+
+    def entropy(self, count: int) -> bytes:
+        """Return `count` random bytes, reproducible on a machine with a seed."""
+        return self._random.randbytes(count) if self._random is not None else os.urandom(count)
+
+    def trace_signal(self, lwp: Lwp, info: SigInfo) -> None:
+        """Tell the tracer that `lwp` takes a signal."""
+        if self.tracer is not None:
+            self.tracer.signal(lwp, info)
+
+    def fatal_signal(self, lwp: Lwp, signo: int, info: SigInfo) -> None:
+        """Keep the state of an lwp that a fault kills, for the report of --stats."""
+        if info.trapno or info.addr:
+            self.fatal.append(lwp.regs.dump())
+
+    def core_dump(self, _lwp: Lwp, _signo: int, _info: SigInfo) -> bool:
+        """Write a core file; there is none yet, so the status does not claim one."""
+        return False
+
+    def out_of_memory(self, lwp: Lwp) -> None:
+        """Say that the machine's memory is used up."""
+        sys.stderr.write(
+            f"lxemu: out of memory ({self.config.memory >> 20} MiB): "
+            f"killed {lwp.proc.comm.decode(errors='replace')} ({lwp.proc.pid})\n"
+        )
+
+    def crash_report(self) -> str:
+        """Describe a fault of ours: the host traceback and where the guest was."""
+        assert self.crash is not None
+        lines = traceback.format_exception(self.crash)
+        lwp = self.disp.curlwp
+        if lwp is not None:
+            lines.append(
+                f"in {lwp.proc.comm.decode(errors='replace')} ({lwp.proc.pid}), "
+                f"call {lwp.brand.name_of(lwp.syscall_nr)}\n{lwp.regs.dump()}\n"
+            )
+        return "".join(lines)
+
+    def leaks(self) -> list[str]:
+        """Return what is still held after the run, one line each; empty when all is given back."""
+        from lxemu.leaks import find_leaks
+
+        return find_leaks(self)
+
+    def close(self) -> None:
+        """Give the host's resources back."""
+        if self.host_signals is not None:
+            self.host_signals.close()
+        for proc in tuple(self.procs.values()):
+            if not proc.zombie and proc.files is not None:
+                proc.files.rele(proc)
+        if self.zone.mounts is not None:
+            self.zone.mounts.close()
+        self.engine.close()
+        self.phys.close()
+
+
+def _brands() -> tuple[Any, Any]:
+    from syscalls.brand import brands
+
+    return brands()
