@@ -60,15 +60,22 @@ class Brand(Protocol):
     bits: int
     #: Value of uname's machine member.
     machine: bytes
-    #: System calls by number; the slots beyond the table answer `nosys`.
-    stubs: list[Stub]
-    names: Sequence[str]
-    #: Numbers of calls that neither block nor change memory or scheduling.
-    leaf: frozenset[int]
     #: Kernel error number to the number the program sees.
     errno_out: tuple[int, ...]
     #: Recognisers of executable files, tried in turn.
     execsw: tuple[Recogniser, ...]
+
+    @property
+    def stubs(self) -> list[Stub]:
+        """System calls by number; numbers beyond the list are for `nosys`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the system calls by number."""
+
+    @property
+    def leaf(self) -> frozenset[int]:
+        """Numbers of calls that neither block nor change memory or scheduling."""
 
     def name_of(self, nr: int) -> str:
         """Return the name of call number `nr`."""
@@ -87,7 +94,7 @@ class Brand(Protocol):
     def read_implies_exec(self, elf: ElfImage) -> bool:
         """Return whether readable memory of the new program is executable too."""
 
-    def map_vdso(self, lwp: Lwp, as_: As) -> tuple[int, int]:
+    def map_vdso(self, as_: As) -> tuple[int, int]:
         """Map the brand's shared code; return its address and its system call entry, or zeros."""
 
     def setup_stack(self, as_: As, plan: StackPlan) -> int:

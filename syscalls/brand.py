@@ -7,7 +7,8 @@ stack and vDSO modules. A brand object holds no state of a process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lxemu.kernel.errno import KernelError
 from lxemu.kernel.mm.mman import PROT_EXEC
@@ -17,7 +18,7 @@ from syscalls import sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
 from syscalls.exec_stack import write_stack
 from syscalls.signum import FROM_LX, sigset_to_lx
-from syscalls.vdso import Vdso
+from syscalls.vdso import Vdso, Vvar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,36 +55,64 @@ _ACTIONS: Final = tuple(
 )
 
 
-class LxBrand:
-    """The face of Linux for one data model."""
+class LxProcData(NamedTuple):
+    """What the brand keeps of a process (`Proc.brand_data`): the address of its vDSO."""
 
-    def __init__(self, personality: Personality, bits: int) -> None:
-        self.name = personality.name
+    vdso: int = 0
+
+
+class LxBrand:
+    """The face of Linux for one data model, on one machine."""
+
+    def __init__(self, bits: int, vvar: Vvar) -> None:
+        self.name = "lx-x86_64" if bits == 64 else "lx-i386"
         self.bits = bits
         self.machine = b"x86_64" if bits == 64 else b"i686"
-        self.personality = personality
-        self.stubs: list[Stub] = personality.stubs
-        self.names: Sequence[str] = personality.names
-        self.leaf: frozenset[int] = frozenset(personality.leaf)
         self.errno_out: tuple[int, ...] = ERRNO_OUT
         self.execsw: tuple[Recogniser, ...] = EXECSW
-        self.vdso = Vdso(bits)
+        self._vvar = vvar
+
+    @cached_property
+    def personality(self) -> Personality:
+        """The system call table; imported when the first program of its kind starts."""
+        from syscalls.tables import i386, x86_64
+
+        return x86_64.PERSONALITY if self.bits == 64 else i386.PERSONALITY
+
+    @cached_property
+    def vdso(self) -> Vdso:
+        """The vDSO."""
+        return Vdso(self.bits, self._vvar)
+
+    @cached_property
+    def stubs(self) -> list[Stub]:
+        """System calls by number."""
+        return self.personality.stubs
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Names of the system calls by number."""
+        return self.personality.names
+
+    @cached_property
+    def leaf(self) -> frozenset[int]:
+        """Numbers of calls that neither block nor change memory or scheduling."""
+        return self.personality.leaf
 
     def __repr__(self) -> str:
         return f"<LxBrand {self.name}>"
 
     def name_of(self, nr: int) -> str:
         """Return the name of call number `nr`."""
-        names = self.names
-        return names[nr] if 0 <= nr < len(names) and names[nr] else f"syscall_{nr:#x}"
+        return self.personality.name_of(nr)
 
     def nosys(self, lwp: Lwp, nr: int) -> int:
         """Answer a call that is not in the table: ENOSYS, noted as unsupported."""
         return self.personality.nosys(lwp, nr)
 
-    def restartable(self, nr: int) -> bool:  # noqa: ARG002 -- the protocol has it
-        """Return True: a call that is never restarted raises a plain EINTR in its stub."""
-        return True
+    def restartable(self, nr: int) -> bool:
+        """Return whether call `nr` starts again after a handler with SA_RESTART."""
+        return self.personality.restartable(nr)
 
     # -- exec -----------------------------------------------------------------------------------
 
@@ -98,9 +127,11 @@ class LxBrand:
         """
         return self.bits == 32 and elf.gnu_stack is None
 
-    def map_vdso(self, lwp: Lwp, as_: As) -> tuple[int, int]:
-        """Map the vDSO; return its address and that of __kernel_vsyscall (i386)."""
-        return self.vdso.map(lwp.machine, as_)
+    def map_vdso(self, as_: As) -> tuple[int, int]:
+        """Map the vDSO; return its address and that of __kernel_vsyscall (0 on x86_64)."""
+        base = self.vdso.map(as_)
+        entry = self.vdso.symbols.get(b"__kernel_vsyscall", 0)
+        return base, base + entry if entry else 0
 
     def setup_stack(self, as_: As, plan: StackPlan) -> int:
         """Write the first stack; return its stack pointer."""
@@ -113,6 +144,7 @@ class LxBrand:
             proc.personality &= ~PER_CLEAR_ON_SETID
         if image.read_implies_exec:
             proc.personality |= READ_IMPLIES_EXEC
+        proc.brand_data = LxProcData(image.vdso)
         lwp.brand_data = None
 
     # -- lwps -----------------------------------------------------------------------------------
@@ -198,7 +230,12 @@ class LxBrand:
         """Build the frame of a handler on the stack it is to run on."""
         if self.bits == 64:
             return sigframe64.sendsig(lwp, sig, info, action, oldmask)
-        trampolines = self.vdso.trampolines(lwp)
+        names = self.vdso.symbols
+        base = lwp.proc.brand_data.vdso
+        trampolines = (
+            base + names[b"__kernel_sigreturn"],
+            base + names[b"__kernel_rt_sigreturn"],
+        )
         return sigframe32.sendsig(lwp, sig, info, action, oldmask, trampolines)
 
     def sigreturn(self, lwp: Lwp, rt: bool) -> int:
@@ -229,6 +266,5 @@ class LxBrand:
 
 def brands() -> tuple[LxBrand, LxBrand]:
     """Return the brands of 64 and of 32-bit programs."""
-    from syscalls.personality import i386, x86_64
-
-    return LxBrand(x86_64(), 64), LxBrand(i386(), 32)
+    vvar = Vvar()
+    return LxBrand(64, vvar), LxBrand(32, vvar)

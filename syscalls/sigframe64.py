@@ -127,4 +127,4 @@ def sigreturn(lwp: Lwp) -> int:
     lwp.set_sigmask(sigset_from_lx(context[27]))
     restore_altstack(lwp, base, flags & 0xFFFFFFFF, size, q[4], MINSIGSTKSZ)
     lwp.syscall_nr = -1
-    return context[13]
+    return int(context[13])

@@ -74,7 +74,8 @@ class ExecArgs:
 class NewImage:
     """A program ready to run: everything that `commit` installs.
 
-    `read_implies_exec`: the brand is to make readable mappings executable from now on.
+    `read_implies_exec`: the brand is to make readable mappings executable from now on. `vdso` is
+    the address of the brand's shared code.
     """
 
     as_: As
@@ -86,6 +87,7 @@ class NewImage:
     cred: Cred
     secure: bool
     read_implies_exec: bool = False
+    vdso: int = 0
 
 
 class ExecFatal(Exception):  # noqa: N818 -- an outcome that ends the process

@@ -153,7 +153,7 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
             as_, program.interp, program.interp_name.vnode, None, read_implies_exec=implied
         )
         pc = program.interp.entry + base
-    vdso, sysinfo = brand.map_vdso(lwp, as_)
+    vdso, sysinfo = brand.map_vdso(as_)
     phdr = elf.phdr_address()
     plan = StackPlan(
         path=args.path,
@@ -173,7 +173,7 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
         shift=random(8192) if random else 0,
     )
     sp = as_.start_stack = brand.setup_stack(as_, plan)
-    return NewImage(as_, brand, program.name, args.argv, pc, sp, cred, secure, implied)
+    return NewImage(as_, brand, program.name, args.argv, pc, sp, cred, secure, implied, vdso)
 
 
 def _map_program(as_: As, program: _Program, layout: Layout, random: Random, implied: bool) -> int:
