@@ -234,6 +234,7 @@ class As(UserCopy):
                 if upper.cache is not None:
                     upper.cache.mappers.pop(upper, None)
                 lower.end = upper.end
+                lower.touched = lower.touched or upper.touched
                 del segs[k]
                 del self._starts[k]
 

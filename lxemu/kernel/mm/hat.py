@@ -126,18 +126,6 @@ class Hat:
         index = self.leaves.get(va >> LEAFSHIFT)
         return 0 if index is None else self.phys.q[index + (va >> PAGESHIFT & 511)]
 
-    def resident(self, start: int, end: int) -> bool:
-        """Tell whether any page of [start, end) is mapped."""
-        q = self.phys.q
-        for key in self._keys(start, end):
-            base = key << LEAFSHIFT
-            index = self.leaves[key]
-            first = index + (max(start - base, 0) >> PAGESHIFT)
-            last = index + (min(end - base, _LEAF_SPAN) >> PAGESHIFT)
-            if any(q[first:last].tolist()):
-                return True
-        return False
-
     def _keys(self, start: int, end: int) -> list[int]:
         """Keys of the existing leaf tables that cover any of [start, end)."""
         first = start >> LEAFSHIFT
@@ -228,8 +216,9 @@ class Hat:
                 pfn = pte >> 12 & PTE_PFN
                 anon = pte & SW_ANON
                 owner = shared if not anon else cow and refs[pfn] == 1
-                q[i] = pfn << 12 | anon | (full if owner else readonly)
-                flush = flush or pte & PTE_P != 0
+                new = pfn << 12 | anon | (full if owner else readonly)
+                q[i] = new
+                flush = flush or bool(pte & ~new & (PTE_P | PTE_W) or new & ~pte & PTE_NX)
                 if execute:
                     # Stores made while the page was not executable went unseen by the translator.
                     if phys.xframes[pfn] and pte & PTE_NX:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import mman
 from lxemu.kernel.mm.mman import (
-    FC_OBJERR,
     MAP_SHARED,
     MCL_CURRENT,
     MCL_FUTURE,
@@ -211,15 +210,17 @@ def _populate_strict(as_: As, start: int, end: int, *, write: bool) -> None:
     access = PROT_WRITE if write else PROT_READ
     need = 3 if write else 1
     for va in range(start, end, PAGESIZE):
+        seg = as_.segat(va)
+        if seg is None:
+            raise KernelError(Errno.ENOMEM)
+        if not seg.prot & access:
+            raise KernelError(Errno.EINVAL)
         if as_.hat.probe(va) & need == need:
             continue
-        if as_.segat(va) is None:
-            raise KernelError(Errno.ENOMEM)
         try:
-            as_.fault(va, access)
+            seg.fault(va, write)
         except SegFault as err:
-            object_failed = err.code == FC_OBJERR
-            raise KernelError(Errno.EFAULT if object_failed else Errno.EINVAL) from err
+            raise KernelError(Errno.EFAULT) from err
         except OutOfMemory as err:
             raise KernelError(Errno.ENOMEM) from err
 

@@ -25,14 +25,14 @@ def _no_invalidate(_pfn: int) -> None:
 class Mmu:
     """What the processor caches of the kernel's tables, and how to make it forget.
 
-    live: the hat whose tables are loaded (CR3), or None. flush: drop every cached translation.
-    Called only when a present translation of the live hat was removed, restricted or replaced by
-    the kernel. invalidate: drop translated code of one frame (its number), after the kernel wrote
-    to that frame. stale: a write fault gave the live hat a private copy of a page, and the
-    processor may still read the old frame until the faulting store is retried. Kernel stores
-    flush first when it is set; the engine may clear it whenever it drops all translations for
-    reasons of its own. kernel_entry: the top-level table entry of the supervisor's pages, shared
-    by every hat.
+    live: the hat whose tables are loaded (CR3), or None.
+    flush: drop every cached translation. Called only when a present translation of the live hat
+        was removed, restricted or replaced by the kernel.
+    invalidate: drop translated code of one frame (its number), after the kernel wrote to it.
+    stale: a write fault gave the live hat a private copy of a page, and the processor may still
+        read the old frame until the store is retried. Kernel stores settle() first; the engine
+        may clear it whenever it drops all translations for reasons of its own.
+    kernel_entry: top-level table entry of the supervisor's pages, shared by every hat.
     """
 
     __slots__ = ("flush", "invalidate", "kernel_entry", "live", "stale")
@@ -43,3 +43,9 @@ class Mmu:
         self.invalidate: Callable[[int], None] = _no_invalidate
         self.stale = False
         self.kernel_entry = 0
+
+    def settle(self) -> None:
+        """Drop translations if one may be stale: the kernel is about to store to some frame."""
+        if self.stale:
+            self.stale = False
+            self.flush()

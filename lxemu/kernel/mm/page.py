@@ -236,6 +236,7 @@ class PhysMem:
 
     def zero(self, pfn: int, off: int, size: int) -> None:
         """Zero *size* bytes at *off* in a frame; translated code of it is invalid then."""
+        self.mmu.settle()
         pa = (pfn << PAGESHIFT) + off
         self.ram[pa : pa + size] = ZEROES[:size]
         if self.xframes[pfn]:

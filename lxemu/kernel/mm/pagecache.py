@@ -264,6 +264,7 @@ class PageCache:
         done = 0
         pages = self.pages
         phys = self.phys
+        phys.mmu.settle()
         while done < size:
             index = (off + done) >> PAGESHIFT
             at = (off + done) & _MASK
@@ -291,6 +292,7 @@ class PageCache:
         size = len(data)
         done = 0
         phys = self.phys
+        phys.mmu.settle()
         while done < size:
             at = (off + done) & _MASK
             n = min(PAGESIZE - at, size - done)

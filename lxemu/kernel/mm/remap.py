@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import memcntl
 from lxemu.kernel.mm.mman import (
-    MAP_FIXED,
     MAP_SHARED,
     MAX_SEGS,
     PAGEOFFSET,
@@ -20,54 +19,92 @@ from lxemu.kernel.mm.seg import SEG_LOCKED, SEG_LOCKONFAULT, Seg
 if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
 
+_TO = REMAP_FIXED | REMAP_KEEPOLD
+
 
 def remap(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> int:
     """Resize, and if need be or asked move, the mapping at *old*; return its address.
 
-    oldlen 0 makes a second mapping of a shared object. EINVAL, EFAULT (not one mapping), ENOMEM,
-    EAGAIN.
+    oldlen 0 makes a second mapping of a shared object. A move to a given address without a change
+    of length takes all mappings of the range along. EINVAL, EFAULT (not one mapping), ENOMEM,
+    EAGAIN (locked memory).
     """
-    if (
-        flags & ~(REMAP_MAYMOVE | REMAP_FIXED | REMAP_KEEPOLD)
-        or (flags & (REMAP_FIXED | REMAP_KEEPOLD) and not flags & REMAP_MAYMOVE)
-        or old & PAGEOFFSET
-    ):
+    if flags & ~(REMAP_MAYMOVE | _TO) or old & PAGEOFFSET:
         raise KernelError(Errno.EINVAL)
     oldlen = (oldlen + PAGEOFFSET) & ~PAGEOFFSET
     newlen = (newlen + PAGEOFFSET) & ~PAGEOFFSET
-    if not newlen or (flags & REMAP_KEEPOLD and oldlen != newlen):
+    if not newlen or newlen > as_.task_size:
         raise KernelError(Errno.EINVAL)
+    if flags & _TO:
+        _check_target(as_, old, oldlen, newlen, flags, newaddr)
+        if flags & REMAP_FIXED and oldlen == newlen:
+            return _move_range(as_, old, oldlen, flags, newaddr)
+        return _remap_to(as_, old, oldlen, newlen, flags, newaddr)
     seg = as_.segat(old)
     if seg is None:
         raise KernelError(Errno.EFAULT)
-    if flags & (REMAP_FIXED | REMAP_KEEPOLD):
-        return _remap_to(as_, seg, old, oldlen, newlen, flags, newaddr)
     if oldlen >= newlen:
         if oldlen > newlen:
             as_.unmap(old + newlen, oldlen - newlen)
         return old
+    return _grow(as_, seg, old, oldlen, newlen, flags)
+
+
+def _check_target(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> None:
+    """EINVAL or ENOMEM for what can be said of the numbers alone."""
+    if (
+        newaddr > as_.task_size - newlen
+        or newaddr & PAGEOFFSET
+        or not flags & REMAP_MAYMOVE
+        or (flags & REMAP_KEEPOLD and oldlen != newlen)
+        or (old + oldlen > newaddr and newaddr + newlen > old)
+    ):
+        raise KernelError(Errno.EINVAL)
+    if len(as_.segs) + 2 >= MAX_SEGS - 3:
+        raise KernelError(Errno.ENOMEM)
+
+
+def _grow(as_: As, seg: Seg, old: int, oldlen: int, newlen: int, flags: int) -> int:
+    """Make a mapping longer where it is, or else elsewhere if that is allowed."""
     _check_resize(as_, seg, old, oldlen, newlen)
+    more = newlen - oldlen
     if old + oldlen == seg.end and oldlen:
-        more = newlen - oldlen
-        if seg.end + more <= as_.task_size and not as_.overlaps(seg.end, seg.end + more):
+        end = seg.end + more
+        if end <= as_.task_size and not as_.overlaps(seg.end, end):
             _extend(as_, seg, more)
             return old
     if not flags & REMAP_MAYMOVE:
         raise KernelError(Errno.ENOMEM)
-    target = as_.find_gap(0, newlen)
-    return _move(as_, old, oldlen, newlen, target, keep=False)
+    return _move(as_, old, oldlen, newlen, as_.find_gap(0, newlen), keep=False)
 
 
-def _remap_to(
-    as_: As, seg: Seg, old: int, oldlen: int, newlen: int, flags: int, newaddr: int
-) -> int:
+def _move_range(as_: As, old: int, length: int, flags: int, newaddr: int) -> int:
+    """Move every mapping of a range, gaps and all, to a given address."""
+    end = old + length
+    at = old
+    while at < end:
+        i = as_.first(at)
+        seg = as_.segs[i] if i < len(as_.segs) else None
+        if seg is None or seg.start >= end:
+            break
+        if seg.start > at:
+            if at == old:
+                raise KernelError(Errno.EFAULT)
+            at = seg.start
+        size = min(seg.end, end) - at
+        _remap_to(as_, at, size, size, flags, at - old + newaddr)
+        at += size
+    if at == old:
+        raise KernelError(Errno.EFAULT)
+    return newaddr
+
+
+def _remap_to(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> int:
     """Move to a given address, replacing what is there, or (KEEPOLD only) to any."""
-    if newaddr & PAGEOFFSET or newlen > as_.task_size or newaddr > as_.task_size - newlen:
-        raise KernelError(Errno.EINVAL)
-    if old + oldlen > newaddr and newaddr + newlen > old:
-        raise KernelError(Errno.EINVAL)
-    if len(as_.segs) + 2 >= MAX_SEGS - 3:
-        raise KernelError(Errno.ENOMEM)
+    seg = as_.segat(old)
+    if seg is None:
+        raise KernelError(Errno.EFAULT)
+    _check_resize(as_, seg, old, oldlen, newlen)
     if flags & REMAP_FIXED:
         if newaddr < as_.min_addr:
             raise KernelError(Errno.EPERM)
@@ -75,19 +112,18 @@ def _remap_to(
     if oldlen > newlen:
         as_.unmap(old + newlen, oldlen - newlen)
         oldlen = newlen
-    seg = as_.segat(old) or seg
-    _check_resize(as_, seg, old, oldlen, newlen)
     if flags & REMAP_KEEPOLD and not as_.may_expand(seg.prot, seg.flags, oldlen):
         raise KernelError(Errno.ENOMEM)
-    target = newaddr if flags & REMAP_FIXED else as_.find_gap(newaddr, newlen, flags & MAP_FIXED)
+    target = newaddr if flags & REMAP_FIXED else as_.find_gap(newaddr, newlen)
     return _move(as_, old, oldlen, newlen, target, keep=bool(flags & REMAP_KEEPOLD))
 
 
 def _check_resize(as_: As, seg: Seg, old: int, oldlen: int, newlen: int) -> None:
-    """EINVAL, EFAULT, EAGAIN or ENOMEM when the part of *seg* cannot become *newlen* bytes long."""
+    """EINVAL, EFAULT, EAGAIN or ENOMEM when that part of *seg* cannot become *newlen* long."""
     if not oldlen and not seg.flags & MAP_SHARED:
         raise KernelError(Errno.EINVAL)
-    if oldlen > seg.end - old:
+    # A range that shrinks may cross into other mappings; they are unmapped.
+    if min(oldlen, newlen) > seg.end - old:
         raise KernelError(Errno.EFAULT)
     if newlen <= oldlen:
         return
@@ -117,7 +153,7 @@ def _extend(as_: As, seg: Seg, more: int) -> None:
             seg.name,
         )
     )
-    if seg.flags & SEG_LOCKED and not seg.flags & SEG_LOCKONFAULT:
+    if seg.flags & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED:
         memcntl.populate(as_, start, start + more)
 
 
@@ -130,8 +166,9 @@ def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: boo
     if seg is None:
         raise KernelError(Errno.EFAULT)
     offset = seg.offset + old - seg.start
-    if seg.cache is None and not as_.hat.resident(seg.start, seg.end):
+    if seg.cache is None and not seg.touched:
         offset = target
+    flags = seg.flags
     if oldlen:
         as_.hat.move(old, target, oldlen)
     # The new segment must be known to the object before the old one leaves: leaving writes shared
@@ -142,17 +179,18 @@ def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: boo
         target + newlen,
         seg.prot,
         seg.maxprot,
-        seg.flags,
+        flags,
         seg.vnode,
         seg.cache,
         offset,
         seg.name,
     )
+    new.touched = seg.touched
     if oldlen and not keep:
         as_.remove(old, old + oldlen)
-    elif oldlen and seg.flags & SEG_LOCKED:
+    elif oldlen and flags & SEG_LOCKED:
         memcntl.unlock(as_, old, oldlen)
     as_.insert(new)
-    if new.flags & SEG_LOCKED and newlen > oldlen and not new.flags & SEG_LOCKONFAULT:
+    if newlen > oldlen and flags & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED:
         memcntl.populate(as_, target + oldlen, target + newlen)
     return target

@@ -91,6 +91,7 @@ class Seg:
         "offset",
         "prot",
         "start",
+        "touched",
         "vnode",
     )
 
@@ -119,12 +120,13 @@ class Seg:
         self.name = name
         self.next = 0  # address at which a sequential run of faults would go on
         self.ahead = 1  # pages that the last fault of the run made
+        self.touched = False  # something was ever stored to it
         if cache is not None:
             cache.mappers[self] = None
 
     def clone(self, as_: As, flags: int) -> Seg:
         """Return a copy for another address space."""
-        return Seg(
+        copy = Seg(
             as_,
             self.start,
             self.end,
@@ -136,6 +138,8 @@ class Seg:
             self.offset,
             self.name,
         )
+        copy.touched = self.touched
+        return copy
 
     def split(self, addr: int) -> Seg:
         """Cut off and return the part from *addr* on."""
@@ -216,6 +220,8 @@ class Seg:
         SegFault(FC_OBJERR) when the object has no such page; OutOfMemory.
         """
         hat = self.as_.hat
+        if write:
+            self.touched = True
         try:
             index = hat.leaf(va) + (va >> PAGESHIFT & 511)
             pte = hat.phys.q[index]

@@ -86,7 +86,7 @@ class UserCopy:
             self._resolve(addr, PROT_WRITE)
             pte = self._q[self._leaves[key] + (addr >> PAGESHIFT & 511)]
         if self.mmu.stale:
-            self.hat.flush()
+            self.mmu.settle()
         pa = pte & _ADDR
         if self._xframes[pa >> PAGESHIFT]:
             self.mmu.invalidate(pa >> PAGESHIFT)
