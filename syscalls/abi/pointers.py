@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm.usercopy import OverlongString
 
 from .model import ILP32, LP64, Model
 from .scalars import ArgSpec
@@ -172,7 +173,7 @@ def copyin_string(as_: As, addr: int, limit: int, toolong: Errno) -> bytes:
     """Copy in a NUL-terminated string of fewer than *limit* bytes; *toolong* when it is not."""
     try:
         return as_.copyinstr(addr, limit)
-    except ValueError:
+    except OverlongString:
         raise KernelError(toolong) from None
 
 
@@ -180,7 +181,7 @@ def copyin_path(as_: As, addr: int) -> bytes:
     """Copy in a path name: EFAULT, ENAMETOOLONG."""
     try:
         return as_.copyinstr(addr, PATH_MAX)
-    except ValueError:
+    except OverlongString:
         raise KernelError(Errno.ENAMETOOLONG) from None
 
 
