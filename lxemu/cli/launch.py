@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from lxemu.errors import ConfigError
+from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.lookup import lookupname
 from lxemu.kernel.vfs.vnode import VREG
 from lxemu.machine import ExecFailed, Machine, MachineConfig, MachineFailure, Mount
-from syscalls.signum import signal_to_lx
+from syscalls.signum import TO_LX
 
 if TYPE_CHECKING:
     from lxemu.cli.run import Request
@@ -91,7 +92,7 @@ def _run(machine: Machine, request: Request, program: bytes) -> int:
 
 def exit_code(status: ExitStatus) -> int:
     """Return what a shell would put into `$?`."""
-    return 128 + signal_to_lx(status.signal) if status.signal else status.code
+    return 128 + TO_LX[status.signal] if status.signal else status.code
 
 
 def search_path(machine: Machine, program: bytes, env: dict[bytes, bytes]) -> bytes:
@@ -99,7 +100,7 @@ def search_path(machine: Machine, program: bytes, env: dict[bytes, bytes]) -> by
     root = machine.zone.root
     assert root is not None
     config = machine.config
-    cred = machine.first_cred()
+    cred = Cred.for_user(config.uid, config.gid, config.groups)
     failure = Errno.ENOENT
     for directory in env.get(b"PATH", b"/bin:/usr/bin").split(b":"):
         path = os.path.join(config.cwd, directory or b".", program)

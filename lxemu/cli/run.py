@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lxemu.cli.options import (
     Option,
@@ -19,9 +19,6 @@ from lxemu.cli.options import (
     parse_volume,
 )
 
-if TYPE_CHECKING:
-    from lxemu.observe.tracer import Tracer
-
 HELP = Option(("-h", "--help"), "this text")
 PLACE = (
     Option(("--root",), "'host' (default), 'none' or a directory", "ROOT"),
@@ -31,7 +28,7 @@ PLACE = (
     Option(("--hostname",), "the guest's host name", "NAME"),
     Option(("--memory",), "the guest's physical memory, such as 512M", "SIZE"),
     Option(("--strict",), "an unsupported system call kills with SIGSYS"),
-    Option(("--clean-env",), "do not pass the environment on"),
+    Option(("--clean-env",), "start with no variables but those of -e"),
     Option(("--deterministic",), "fix time, entropy and scheduling by a seed", "SEED"),
     Option(("--no-aslr",), "put everything at the same address each time"),
     Option(("--check-leaks",), "fail when the machine ends with something held", hidden=True),
@@ -157,11 +154,14 @@ def _seed(text: str) -> int:
 
 def _environment(values: Values, as_invoker: bool, option: str) -> dict[bytes, bytes]:
     outer = dict(os.environb)
-    if as_invoker and not values.flag("clean_env"):
+    env: dict[bytes, bytes] = {}
+    if values.flag("clean_env"):
+        pass
+    elif as_invoker:
         env = outer.copy()
     else:
         env = {b"PATH": MINIMAL_PATH, b"HOME": b"/root"}
-        if b"TERM" in outer and not values.flag("clean_env"):
+        if b"TERM" in outer:
             env[b"TERM"] = outer[b"TERM"]
     for text in values.all(option):
         pair = parse_variable(text, outer)
