@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 Stub = Callable[["Lwp"], int]
 #: A recogniser of executable files; None when it turned the request into one for another file.
 Recogniser = Callable[["Lwp", "ExecArgs"], "NewImage | None"]
+
+
+class CodeSpan(NamedTuple):
+    """Where the segments of a program ended up, as /proc shows it: relocated addresses."""
+
+    start_code: int
+    end_code: int
+    start_data: int
+    end_data: int
+    start_brk: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class StackPlan:
     #: 16 bytes for the program's own use, and the distance by which the stack pointer is moved.
     random: bytes
     shift: int
+    span: CodeSpan
 
 
 class Brand(Protocol):
@@ -97,8 +108,8 @@ class Brand(Protocol):
     def map_vdso(self, as_: As) -> tuple[int, int]:
         """Map the brand's shared code; return its address and its system call entry, or zeros."""
 
-    def setup_stack(self, as_: As, plan: StackPlan) -> int:
-        """Write the first stack of a program; return its stack pointer."""
+    def setup_stack(self, as_: As, plan: StackPlan) -> tuple[int, Any]:
+        """Write the first stack of a program; return its stack pointer and its brand data."""
 
     def exec_commit(self, lwp: Lwp, image: NewImage) -> None:
         """Do the brand's part of exec, the new image being in place."""

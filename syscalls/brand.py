@@ -8,7 +8,7 @@ stack and vDSO modules. A brand object holds no state of a process.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel.errno import KernelError
 from lxemu.kernel.mm.mman import PROT_EXEC
@@ -16,7 +16,7 @@ from lxemu.kernel.signal import DEFAULT_ACTIONS, SIGEMT, SIGPWR, Action, SigActi
 from lxemu.loader.exec import EXECSW
 from syscalls import sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
-from syscalls.exec_stack import write_stack
+from syscalls.exec_stack import LxProcData, write_stack
 from syscalls.signum import FROM_LX, sigset_to_lx
 from syscalls.vdso import Vdso, Vvar
 
@@ -55,12 +55,6 @@ _ACTIONS: Final = tuple(
 )
 
 
-class LxProcData(NamedTuple):
-    """What the brand keeps of a process (`Proc.brand_data`): the address of its vDSO."""
-
-    vdso: int = 0
-
-
 class LxBrand:
     """The face of Linux for one data model, on one machine."""
 
@@ -75,9 +69,9 @@ class LxBrand:
     @cached_property
     def personality(self) -> Personality:
         """The system call table; imported when the first program of its kind starts."""
-        from syscalls.tables import i386, x86_64
+        from syscalls.personality import i386, x86_64
 
-        return x86_64.PERSONALITY if self.bits == 64 else i386.PERSONALITY
+        return x86_64() if self.bits == 64 else i386()
 
     @cached_property
     def vdso(self) -> Vdso:
@@ -133,19 +127,17 @@ class LxBrand:
         entry = self.vdso.symbols.get(b"__kernel_vsyscall", 0)
         return base, base + entry if entry else 0
 
-    def setup_stack(self, as_: As, plan: StackPlan) -> int:
-        """Write the first stack; return its stack pointer."""
+    def setup_stack(self, as_: As, plan: StackPlan) -> tuple[int, LxProcData]:
+        """Write the first stack; return its stack pointer and what the process keeps of it."""
         return write_stack(as_, plan, self.bits)
 
     def exec_commit(self, lwp: Lwp, image: NewImage) -> None:
-        """Set the personality word of the new program, and forget the old one's thread pointers."""
+        """Set the personality word of the new program."""
         proc = lwp.proc
         if image.secure:
             proc.personality &= ~PER_CLEAR_ON_SETID
         if image.read_implies_exec:
             proc.personality |= READ_IMPLIES_EXEC
-        proc.brand_data = LxProcData(image.vdso)
-        lwp.brand_data = None
 
     # -- lwps -----------------------------------------------------------------------------------
 

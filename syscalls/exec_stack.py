@@ -15,7 +15,7 @@ The order of the vector's entries is Linux's too; programs have been seen to dep
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lxemu.brand import StackPlan
@@ -55,11 +55,34 @@ MINSIGSTKSZ = {64: 0x4B0, 32: 0x3C0}
 PLATFORM = {64: b"x86_64", 32: b"i686"}
 
 
-def write_stack(as_: As, plan: StackPlan, bits: int) -> int:
-    """Write the stack that `plan` describes, for a program of `bits`; return the stack pointer."""
-    strings, pos, argv, envp, execfn = _place_strings(plan)
-    as_.copyout(pos, strings)
-    pos = (pos - plan.shift) & ~15
+class LxProcData(NamedTuple):
+    """What the brand keeps of a process (`Proc.brand_data`): what /proc and signals need.
+
+    Addresses of the program's parts, its auxiliary vector as bytes, and the vDSO's address.
+    """
+
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_brk: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+    auxv: bytes = b""
+    vdso: int = 0
+
+
+def write_stack(as_: As, plan: StackPlan, bits: int) -> tuple[int, LxProcData]:
+    """Write the stack that `plan` describes, for a program of `bits`.
+
+    Return the stack pointer, and what the process keeps. KernelError when there is no room.
+    """
+    strings, start, argv, envp, execfn = _place_strings(plan)
+    as_.copyout(start, strings)
+    pos = (start - plan.shift) & ~15
     block = PLATFORM[bits] + b"\0"
     pos -= len(block)
     platform = pos
@@ -71,8 +94,19 @@ def write_stack(as_: As, plan: StackPlan, bits: int) -> int:
     size = bits // 8
     # The pointers grow up from a 16-aligned place below the vector.
     sp = ((pos & -size) - len(words) * size) & ~15
-    as_.copyout(sp, struct.pack(f"<{len(words)}{'Q' if bits == 64 else 'I'}", *words))
-    return sp
+    block = struct.pack(f"<{len(words)}{'Q' if bits == 64 else 'I'}", *words)
+    as_.copyout(sp, block)
+    env_start = envp[0] if envp else execfn
+    return sp, LxProcData(
+        *plan.span,
+        start_stack=sp,
+        arg_start=start,
+        arg_end=env_start,
+        env_start=env_start,
+        env_end=execfn,
+        auxv=block[-len(vector) * size :],
+        vdso=plan.vdso,
+    )
 
 
 def _place_strings(plan: StackPlan) -> tuple[bytes, int, list[int], list[int], int]:

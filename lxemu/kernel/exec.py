@@ -10,7 +10,7 @@ image in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.cred import PRIV_BASIC, PRIV_FILE_DAC_READ, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
@@ -74,8 +74,8 @@ class ExecArgs:
 class NewImage:
     """A program ready to run: everything that `commit` installs.
 
-    `read_implies_exec`: the brand is to make readable mappings executable from now on. `vdso` is
-    the address of the brand's shared code.
+    `read_implies_exec`: the brand is to make readable mappings executable from now on.
+    `brand_data` becomes that of the process.
     """
 
     as_: As
@@ -87,7 +87,7 @@ class NewImage:
     cred: Cred
     secure: bool
     read_implies_exec: bool = False
-    vdso: int = 0
+    brand_data: Any = None
 
 
 class ExecFatal(Exception):  # noqa: N818 -- an outcome that ends the process
@@ -227,6 +227,8 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     proc.comm = lwp.name = args.path.rpartition(b"/")[2][:COMM_MAX]
     proc.brand = lwp.brand = image.brand
     lwp.stubs = image.brand.stubs
+    proc.brand_data = image.brand_data
+    lwp.brand_data = None
     lwp.tls = None
     lwp.gsbase = 0
     image.as_.limits = proc.rctls.soft

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lxemu.brand import StackPlan
+from lxemu.brand import CodeSpan, StackPlan
 from lxemu.errors import ElfError
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exec import (
@@ -33,7 +33,7 @@ from lxemu.kernel.mm.mman import (
     PROT_WRITE,
 )
 from lxemu.kernel.rctl import RLIMIT_STACK
-from lxemu.loader.elf import ElfImage, is_elf, parse
+from lxemu.loader.elf import PF_X, ElfImage, is_elf, parse
 from lxemu.loader.image import map_image
 from lxemu.loader.layout import Layout, Random, layout_for, page_down, page_up
 from lxemu.loader.script import ScriptError, is_script, parse_script
@@ -171,9 +171,11 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
         sysinfo=sysinfo,
         random=machine.entropy(16),
         shift=random(8192) if random else 0,
+        span=_code_span(elf, bias, as_.brk_start),
     )
-    sp = as_.start_stack = brand.setup_stack(as_, plan)
-    return NewImage(as_, brand, program.name, args.argv, pc, sp, cred, secure, implied, vdso)
+    sp, data = brand.setup_stack(as_, plan)
+    as_.start_stack = sp
+    return NewImage(as_, brand, program.name, args.argv, pc, sp, cred, secure, implied, data)
 
 
 def _map_program(as_: As, program: _Program, layout: Layout, random: Random, implied: bool) -> int:
@@ -186,6 +188,19 @@ def _map_program(as_: As, program: _Program, layout: Layout, random: Random, imp
     moved = elf.dynamic and program.interp is None
     as_.brk_start = as_.brk = layout.brk_start(elf.extent()[1] + bias, moved=moved, random=random)
     return bias
+
+
+def _code_span(elf: ElfImage, bias: int, start_brk: int) -> CodeSpan:
+    """Return what /proc tells of the program's segments (fs/binfmt_elf.c: start_code and so on)."""
+    loads = elf.loads
+    code = [ph for ph in loads if ph.flags & PF_X] or loads
+    return CodeSpan(
+        min(ph.vaddr for ph in code) + bias,
+        max(ph.vaddr + ph.filesz for ph in code) + bias,
+        max(ph.vaddr for ph in loads) + bias,
+        max(ph.vaddr + ph.filesz for ph in loads) + bias,
+        start_brk,
+    )
 
 
 def _map_stack(as_: As, top: int, args: ExecArgs, limit: int, *, executable: bool) -> None:
