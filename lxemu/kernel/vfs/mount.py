@@ -82,8 +82,8 @@ class MountTable:
         return iter(tuple(self._mounts))
 
     def mount(self, where: Name, vfs: Vfs, *, flags: int = 0, source: bytes | None = None) -> Mount:
-        """Mount `vfs` over the directory `where`; raises ENOTDIR, ENOENT (removed)."""
-        if where.vnode.type != VDIR:
+        """Mount `vfs` over `where`, a directory over a directory. Raises ENOTDIR, ENOENT (removed)."""
+        if (where.vnode.type == VDIR) != (vfs.root().type == VDIR):
             raise KernelError(Errno.ENOTDIR)
         src = vfs.source if source is None else source
         return self._add(vfs, vfs.root(), where, flags, src)

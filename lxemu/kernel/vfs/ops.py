@@ -166,7 +166,7 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
     if flags & f.O_TRUNC:
         want |= VWRITE
     if vtype == VREG:
-        if want & VWRITE and (vnode.vfs.flags | name.mount.flags if name.mount else 0) & VFS_RDONLY:
+        if want & VWRITE and name.flags & VFS_RDONLY:
             raise KernelError(Errno.EROFS)
     elif vtype == VLNK:
         raise KernelError(Errno.ELOOP)
@@ -181,9 +181,7 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
             raise KernelError(Errno.EPERM)
     file = File(vnode, name, flags & ~_OPEN_ONLY | f.open_mode(flags), cred)
     if vtype == VREG:
-        if file.flags & f.FWRITE or flags & f.O_TRUNC:
-            _open_for_write(file, flags, created)
-        vnode.open(file)
+        _open_regular(file, flags, created)
         return file
     replacement = realize(vnode, file) if vtype != VDIR else vnode.open(file)
     if replacement is not None:
@@ -191,14 +189,23 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
     return file
 
 
-def _open_for_write(file: File, flags: int, created: bool) -> None:
+def _open_regular(file: File, flags: int, created: bool) -> None:
     vnode = file.vnode
-    if vnode.wcount < 0:
+    writing = file.flags & f.FWRITE
+    truncate = flags & f.O_TRUNC and not created
+    if (writing or truncate) and vnode.wcount < 0:
         raise KernelError(Errno.ETXTBSY)
-    if flags & f.O_TRUNC and not created:
-        vnode.truncate(0)
-    if file.flags & f.FWRITE:
-        vnode.wcount += 1
+    replacement = vnode.open(file)
+    if replacement is not None:
+        file.set_vnode(replacement)
+    if truncate:
+        try:
+            vnode.truncate(0)
+        except KernelError:
+            file.vnode.close(file)
+            raise
+    if writing:
+        file.vnode.wcount += 1
         file.writer = True
 
 
@@ -257,8 +264,7 @@ def _open_tmpfile(
     tmp.unlinked = True
     file = File(vnode, tmp, flags & ~(_OPEN_ONLY | f.O_TMPFILE) | mode_bits, cred)
     file.data = None if flags & f.O_EXCL else LINKABLE
-    _open_for_write(file, 0, True)
-    vnode.open(file)
+    _open_regular(file, 0, True)
     return file
 
 

@@ -1,0 +1,537 @@
+"""lofs: a directory tree of the host (after illumos lofs(4FS), which shows a tree in another place).
+
+The guest can never leave the tree. Every host call names one component relative to an open directory and
+never follows a symbolic link: links are read and handed to the guest's own lookup. Files are known by
+(device, inode); the place where one was last seen is only a hint, checked whenever it is used to open.
+
+Host attributes are read again at every lookup and getattr; a directory on the way to somewhere else is
+believed for a millisecond. No host call here can block on a peer: fifos, sockets and devices of the tree
+are only shown, and live in the kernel once opened.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm.pagecache import PageCache
+from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
+from lxemu.kernel.vfs.host import host_error, host_vattr
+from lxemu.kernel.vfs.hostfd import FdCache, close_quietly
+from lxemu.kernel.vfs.vnode import (
+    AT_ATIME,
+    AT_GID,
+    AT_MODE,
+    AT_MTIME,
+    AT_SIZE,
+    AT_UID,
+    IFTOVT,
+    VDIR,
+    VFS_RDONLY,
+    VLNK,
+    VNON,
+    VREG,
+    Statvfs,
+    Vattr,
+    Vfs,
+    Vnode,
+    vaccess,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lxemu.kernel.cred import Cred
+    from lxemu.kernel.mm.page import PhysMem
+    from lxemu.kernel.vfs.file import File
+    from lxemu.kernel.vfs.lofsdir import LofsDir
+
+O_PATH = getattr(os, "O_PATH", os.O_RDONLY)
+OPEN_DIR = O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: How long (ns) a directory is believed to be where it was, and fresh attributes are used again.
+DIR_TTL = 1_000_000
+ATTR_TTL = 20_000
+#: Reads larger than this are cut at the end of the file first, to not ask the host for the memory.
+_BIG_READ = 1 << 20
+
+_now = time.monotonic_ns
+
+
+class Lofs(Vfs):
+    """A view of the host's `path`, a directory or a single file; read-only unless told otherwise.
+
+    `phys` lets files be mapped. Raises OSError when the path cannot be opened: whoever mounts reports it.
+    """
+
+    name = "lofs"
+
+    def __init__(
+        self,
+        path: str | bytes,
+        fsid: int,
+        *,
+        readonly: bool = True,
+        phys: PhysMem | None = None,
+        max_fds: int | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        super().__init__(fsid, flags=VFS_RDONLY if readonly else 0, now=now)
+        from lxemu.kernel.vfs.lofsdir import LofsDir
+
+        self.readonly = readonly
+        self.phys = phys
+        self.fds = FdCache(max_fds)
+        self.nodes: dict[tuple[int, int], ref[LofsNode]] = {}
+        self.may_chown = os.geteuid() == 0
+        host_path = os.path.realpath(os.fsencode(path))
+        self.source = host_path
+        top = host_path if os.path.isdir(host_path) else os.path.dirname(host_path)
+        fd = os.open(top, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        st = os.fstat(fd)
+        self._top = LofsDir(self, st, None, b"")
+        self._top.fd = fd
+        self.nodes[self._top.key] = ref(self._top)
+        self._root: LofsNode = self._top
+        if top != host_path:
+            # Only the one file is ever asked of the directory.
+            self._root = self._top.find(os.path.basename(host_path))
+
+    def root(self) -> Vnode:
+        """Return the vnode of the directory (or file) that is mounted."""
+        return self._root
+
+    def node(self, st: os.stat_result, parent: LofsDir, name: bytes, now: int) -> LofsNode:
+        """Return the vnode of a file that has just been seen as `name` in `parent`."""
+        key = (st.st_dev, st.st_ino)
+        known = self.nodes.get(key)
+        node = known() if known is not None else None
+        vtype = IFTOVT.get(st.st_mode & 0o170000, VNON)
+        if node is None or node.type != vtype:
+            node = _new_node(self, vtype, st, parent, name)
+            self.nodes[key] = ref(node)
+        else:
+            if node.name != name or node.parent is not parent:
+                if node is not self._top:
+                    node.parent = parent
+                    node.name = name
+            node.refresh(st)
+        node.seen = now
+        return node
+
+    def statvfs(self) -> Statvfs:
+        """Return the host's figures."""
+        st = os.fstatvfs(self._top.fd)
+        return Statvfs(
+            st.f_bsize,
+            st.f_frsize,
+            st.f_blocks,
+            st.f_bfree,
+            st.f_bavail,
+            st.f_files,
+            st.f_ffree,
+            self.fsid,
+            self.name,
+            self.flags,
+            st.f_namemax,
+        )
+
+    def sync(self) -> None:
+        """Write dirty mapped pages to the host."""
+        for known in list(self.nodes.values()):
+            node = known()
+            if isinstance(node, LofsFile):
+                node.flush()
+
+    def unmount(self) -> None:
+        """Write back and close every descriptor."""
+        self.sync()
+        self.fds.clear()
+
+    def check_writable(self) -> None:
+        """Raise EROFS on a read-only view."""
+        if self.readonly:
+            raise KernelError(Errno.EROFS)
+
+
+def _new_node(
+    vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes
+) -> LofsNode:
+    from lxemu.kernel.vfs.lofsdir import LofsDir
+
+    if vtype == VREG:
+        return LofsFile(vfs, vtype, st, parent, name)
+    if vtype == VDIR:
+        return LofsDir(vfs, st, parent, name)
+    return LofsNode(vfs, vtype, st, parent, name)
+
+
+class LofsNode(Vnode):
+    """A file of the host tree. `st` are the attributes as of `seen` (monotonic ns).
+
+    `fd` is an open descriptor or -1: of a directory for the names in it, of a file for reading.
+    """
+
+    __slots__ = ("_target", "fd", "key", "lofs", "name", "parent", "seen", "st", "used")
+
+    def __init__(
+        self, vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir | None, name: bytes
+    ) -> None:
+        super().__init__(vfs, vtype, st.st_mode & 0o7777)
+        self.lofs = vfs
+        self.st = st
+        self.key = (st.st_dev, st.st_ino)
+        self.parent = parent
+        self.name = name
+        self.fd = -1
+        self.seen = 0
+        self.used = False
+        self._target: bytes | None = None
+
+    def __del__(self) -> None:
+        close_quietly(self.fd)
+        known = self.lofs.nodes.get(self.key)
+        if known is not None and known() in (None, self):
+            del self.lofs.nodes[self.key]
+
+    def refresh(self, st: os.stat_result) -> None:
+        """Take in newly read attributes."""
+        self.st = st
+        self.mode = st.st_mode & 0o7777
+
+    # -- the host's file ------------------------------------------------------------------------
+
+    def dirfd(self) -> int:
+        """Return the descriptor of the directory that this node was last seen in."""
+        parent = self.parent
+        if parent is None:
+            raise KernelError(Errno.ENOENT)
+        return parent.openfd()
+
+    def host_stat(self) -> os.stat_result:
+        """Read the attributes; raises ENOENT when the file is not where it was."""
+        try:
+            if self.fd >= 0:
+                return os.fstat(self.fd)
+            st = os.stat(self.name, dir_fd=self.dirfd(), follow_symlinks=False)
+        except OSError as err:
+            raise host_error(err) from None
+        if (st.st_dev, st.st_ino) != self.key:
+            raise KernelError(Errno.ENOENT)
+        return st
+
+    def host_open(self, flags: int) -> int:
+        """Open the file where it was last seen and make sure that it is still this one."""
+        try:
+            fd = self.lofs.fds.open(lambda: os.open(self.name, flags, dir_fd=self.dirfd()))
+        except OSError as err:
+            raise host_error(err) from None
+        st = os.fstat(fd)
+        if (st.st_dev, st.st_ino) != self.key:
+            os.close(fd)
+            raise KernelError(Errno.ENOENT)
+        return fd
+
+    def busy(self) -> bool:
+        """Return whether the descriptor must stay open."""
+        return False
+
+    def drop(self) -> None:
+        """Close the descriptor; it is opened again when needed."""
+        close_quietly(self.fd)
+        self.fd = -1
+
+    def pin(self) -> None:
+        """Make the file stay reachable although its name is about to go."""
+
+    # -- attributes -----------------------------------------------------------------------------
+
+    def getattr(self, cred: Cred | None = None) -> Vattr:  # noqa: ARG002
+        """Return the host's attributes."""
+        now = _now()
+        if now - self.seen > ATTR_TTL:
+            self.refresh(self.host_stat())
+            self.seen = now
+        return host_vattr(self.st)
+
+    def size(self) -> int:
+        """Return the length in bytes."""
+        return self.host_stat().st_size
+
+    def access(self, want: int, cred: Cred) -> None:
+        """Check permission as the guest's user; the host checks its own when the time comes."""
+        st = self.st
+        vaccess(self.type, st.st_mode, st.st_uid, st.st_gid, want, cred)
+
+    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:
+        """Change the host's file. Raises EPERM where the host refuses."""
+        self.lofs.check_writable()
+        if mask & AT_SIZE:
+            self.truncate(attr.size)
+        try:
+            self._setattr(mask, attr)
+        except OSError as err:
+            raise host_error(err) from None
+        finally:
+            self.seen = 0
+
+    def _setattr(self, mask: int, attr: Vattr) -> None:
+        st = self.host_stat()
+        dirfd = self.dirfd() if self.parent is not None else self.fd
+        name = self.name if self.parent is not None else b"."
+        if mask & (AT_UID | AT_GID):
+            uid = attr.uid if mask & AT_UID else -1
+            gid = attr.gid if mask & AT_GID else -1
+            os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
+        if mask & AT_MODE and self.type != VLNK:
+            fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
+            try:
+                # The descriptor's own path is the one way to a file that may not be opened.
+                os.chmod(b"/proc/self/fd/%d" % fd, attr.mode)
+            finally:
+                os.close(fd)
+        if mask & (AT_ATIME | AT_MTIME):
+            atime = attr.atime if mask & AT_ATIME else st.st_atime_ns
+            mtime = attr.mtime if mask & AT_MTIME else st.st_mtime_ns
+            os.utime(name, ns=(atime, mtime), dir_fd=dirfd, follow_symlinks=False)
+
+    def readlink(self) -> bytes:
+        """Return the target of a symbolic link, never followed here."""
+        if self.type != VLNK:
+            raise KernelError(Errno.EINVAL)
+        if self._target is None:
+            try:
+                self._target = os.readlink(self.name, dir_fd=self.dirfd())
+            except OSError as err:
+                raise host_error(err) from None
+        return self._target
+
+
+class LofsFile(LofsNode):
+    """A regular file. `wfd` is a descriptor for writing or -1; it is `fd` when that can do both."""
+
+    __slots__ = ("_pages", "_stamp", "users", "wfd", "wusers")
+
+    def __init__(
+        self, vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes
+    ) -> None:
+        super().__init__(vfs, vtype, st, parent, name)
+        self.wfd = -1
+        self.users = 0
+        self.wusers = 0
+        self._pages: PageCache | None = None
+        #: (mtime, size) that the cached pages go with; None after a change of our own.
+        self._stamp: tuple[int, int] | None = None
+
+    def __del__(self) -> None:
+        if self._pages is not None and self._pages.dirty:
+            self.flush()
+        if self.wfd != self.fd:
+            close_quietly(self.wfd)
+        super().__del__()
+
+    def refresh(self, st: os.stat_result) -> None:
+        """Take in new attributes; pages of a file that the host has changed are forgotten."""
+        self.st = st
+        self.mode = st.st_mode & 0o7777
+        pages = self._pages
+        if pages is not None and pages.pages:
+            stamp = (st.st_mtime_ns, st.st_size)
+            if self._stamp is not None and self._stamp != stamp:
+                pages.flush()
+                pages.invalidate()
+            self._stamp = stamp
+
+    # -- descriptors ----------------------------------------------------------------------------
+
+    def readfd(self) -> int:
+        """Return a descriptor to read from, opening one if need be."""
+        fd = self.fd
+        if fd < 0:
+            fd = self._open(os.O_RDONLY)
+            self.fd = fd
+            if not self.users:
+                self.lofs.fds.add(self)
+        self.used = True
+        return fd
+
+    def writefd(self) -> int:
+        """Return a descriptor to write to, opening one if need be."""
+        if self.wfd < 0:
+            self.lofs.check_writable()
+            self.wfd = self._open(os.O_WRONLY)
+        return self.wfd
+
+    def _open(self, how: int) -> int:
+        fd = self.host_open(how | _OPEN_FILE)
+        if not S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise KernelError(Errno.ENOENT)
+        return fd
+
+    def adopt(self, fd: int) -> None:
+        """Take over a descriptor for reading and writing, of a file just created."""
+        self.fd = self.wfd = fd
+
+    def busy(self) -> bool:
+        """Return whether somebody has the file open or mapped."""
+        return self.users > 0 or (self._pages is not None and bool(self._pages.mappers))
+
+    def drop(self) -> None:
+        """Close the descriptors."""
+        self.flush()
+        if self.wfd != self.fd:
+            close_quietly(self.wfd)
+        self.wfd = -1
+        super().drop()
+
+    def pin(self) -> None:
+        """Open the file, so that a user of it can go on when its name has gone."""
+        try:
+            self.readfd()
+        except KernelError:
+            # Unreadable for the host's user too: nobody can be reading it.
+            return
+
+    def open(self, file: File) -> Vnode | None:
+        """Open the host's file as far as `file` needs it. Raises what the host refuses with."""
+        if file.flags & FWRITE:
+            self.writefd()
+            self.wusers += 1
+        if file.flags & FREAD:
+            try:
+                self.readfd()
+            except KernelError:
+                if file.flags & FWRITE:
+                    self.wusers -= 1
+                raise
+        self.users += 1
+        return None
+
+    def close(self, file: File) -> None:
+        """Give the descriptor for writing back with its last user; keep the other for the next."""
+        self.users -= 1
+        if file.flags & FWRITE:
+            self.wusers -= 1
+            if not self.wusers:
+                self._close_write()
+        if not self.users and self.fd >= 0:
+            self.lofs.fds.add(self)
+
+    def _close_write(self) -> None:
+        pages = self._pages
+        if pages is not None and (pages.dirty or pages.writable_mappings()):
+            return
+        if self.wfd == self.fd:
+            # The host may not execute a file that anybody has open for writing.
+            self.fd = -1
+            self.lofs.fds.remove(self)
+        close_quietly(self.wfd)
+        self.wfd = -1
+
+    # -- data -----------------------------------------------------------------------------------
+
+    def read(self, off: int, n: int) -> bytes:
+        """Read from the host, with what a mapping has changed put over it."""
+        fd = self.fd if self.fd >= 0 else self.readfd()
+        try:
+            if n > _BIG_READ:
+                n = max(0, min(n, os.fstat(fd).st_size - off))
+            data = os.pread(fd, n, off)
+        except OSError as err:
+            raise host_error(err) from None
+        pages = self._pages
+        if pages is not None and pages.dirty:
+            data = pages.patch(off, data)
+        return data
+
+    def write(self, off: int, data: bytes | memoryview) -> int:
+        """Write to the host, and to the pages that are mapped or cached."""
+        try:
+            n = os.pwrite(self.writefd(), data, off)
+        except OSError as err:
+            raise host_error(err) from None
+        self.seen = 0
+        if self._pages is not None:
+            self._stamp = None
+            self._pages.update(off, data[:n])
+        return n
+
+    def truncate(self, size: int) -> None:
+        """Set the length of the host's file."""
+        fd = self.writefd()
+        try:
+            os.ftruncate(fd, size)
+        except OSError as err:
+            raise host_error(err) from None
+        finally:
+            self.seen = 0
+            if not self.wusers:
+                self._close_write()
+        if self._pages is not None:
+            self._stamp = None
+            self._pages.truncate(size)
+
+    def allocate(self, off: int, length: int, *, keep_size: bool = False) -> None:
+        """Have the host allocate a range. Raises EOPNOTSUPP for `keep_size`, ENOSPC."""
+        if keep_size:
+            raise KernelError(Errno.EOPNOTSUPP)
+        try:
+            os.posix_fallocate(self.writefd(), off, length)
+        except OSError as err:
+            raise host_error(err) from None
+        finally:
+            self.seen = 0
+
+    def seek_data(self, off: int, *, hole: bool) -> int:
+        """Ask the host, which may know holes."""
+        try:
+            return os.lseek(self.readfd(), off, os.SEEK_HOLE if hole else os.SEEK_DATA)
+        except OSError as err:
+            raise host_error(err) from None
+
+    def fsync(self) -> None:
+        """Write mapped pages to the host's file; the host's own cache is the host's affair."""
+        self.flush()
+
+    # -- pages ----------------------------------------------------------------------------------
+
+    @property
+    def pages(self) -> PageCache | None:
+        """The page cache, made when first asked for."""
+        if self._pages is None and self.lofs.phys is not None:
+            self._pages = PageCache(self.lofs.phys, self)
+            self._stamp = (self.st.st_mtime_ns, self.st.st_size)
+        return self._pages
+
+    def getpage(self, index: int) -> bytes:
+        """Return one page of the host's file."""
+        return self.getpages(index, 1)
+
+    def getpages(self, index: int, count: int) -> bytes:
+        """Return `count` pages of the host's file."""
+        try:
+            return os.pread(self.readfd(), count << 12, index << 12)
+        except OSError as err:
+            raise host_error(err) from None
+
+    def putpage(self, index: int, data: bytes | memoryview) -> None:
+        """Write a dirty page back, cut at the end of the file."""
+        try:
+            fd = self.writefd()
+            room = os.fstat(fd).st_size - (index << 12)
+            if room > 0:
+                os.pwrite(fd, data[:room], index << 12)
+        except OSError as err:
+            raise host_error(err) from None
+        self.seen = 0
+        self._stamp = None
+
+    def flush(self) -> None:
+        """Write every dirty page back."""
+        if self._pages is not None and self._pages.dirty:
+            self._pages.flush()
