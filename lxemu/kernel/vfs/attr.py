@@ -1,4 +1,4 @@
-"""Changing attributes by located file, with the rules of who may (illumos secpolicy_vnode_setattr)."""
+"""Changing attributes, with the rules of who may (illumos secpolicy_vnode_setattr)."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
 def vn_utimens(name: Name, atime: int | None, mtime: int | None, cred: Cred, *, now: bool) -> None:
     """Set access and modification time in ns, None leaving one alone (utimensat(2)).
 
-    `now` says that both are the current time: then write permission is enough. Raises EROFS, EACCES,
-    EPERM.
+    `now` says that both are the current time: then write permission is enough. Raises EROFS,
+    EACCES, EPERM.
     """
     if atime is None and mtime is None:
         return

@@ -1,4 +1,4 @@
-"""Open flags, fcntl commands and the other small numbers of the file layer (sys/fcntl.h, sys/file.h).
+"""Open flags, fcntl commands and the other small numbers of the file layer (sys/fcntl.h).
 
 Values are illumos'. The four above bit 27 are ours: illumos has no such open flag.
 """

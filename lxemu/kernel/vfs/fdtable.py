@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class FdTable:
     """The descriptors of a process, or of several that share them.
 
-    `limit` is one more than the largest descriptor allowed (RLIMIT_NOFILE); whoever changes the limit
-    sets it here. The table is also the owner of the process's advisory record locks.
+    `limit` is one more than the largest descriptor allowed (RLIMIT_NOFILE); whoever changes the
+    limit sets it here. The table is also the owner of the process's advisory record locks.
     """
 
     __slots__ = ("__weakref__", "_cloexec", "_files", "_low", "limit", "refcnt")
@@ -40,7 +40,7 @@ class FdTable:
         return self
 
     def rele(self, _proc: Any = None) -> None:
-        """A process gives the table up; the last one closes every descriptor."""
+        """Give the table up; the last process to do so closes every descriptor."""
         self.refcnt -= 1
         if not self.refcnt:
             self.close_range(0, len(self._files) - 1)

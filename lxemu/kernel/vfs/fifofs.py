@@ -1,8 +1,9 @@
 """Pipes and named fifos (illumos fifofs; pipe(7), fifo(7)).
 
-A fifo is a ring of page slots, as in the reference system: a write shorter than a page is put into the
-last slot when it fits there, and takes a new slot otherwise, so how much a full fifo holds depends on how
-it was filled. A write of at most PIPE_BUF bytes always needs one slot, and so is atomic.
+A fifo is a ring of page slots, as in the reference system: a write shorter than a page is put into
+the last slot when it fits there, and takes a new slot otherwise, so how much a full fifo holds
+depends on how it was filled. A write of at most PIPE_BUF bytes always needs one slot, and so is
+atomic.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from lxemu.kernel.signal import SIGPIPE
 from lxemu.kernel.vfs.fcntl import FIONREAD, FREAD, FWRITE, O_DIRECT, O_NONBLOCK
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.name import Name
-
 from lxemu.kernel.vfs.vnode import (
     AT_ATIME,
     AT_GID,
@@ -172,7 +172,7 @@ class FifoVnode(Vnode):
             self.pollhead.wakeup(_RDEVENTS | POLLOUT | POLLHUP | POLLERR)
 
     def seek_check(self) -> bool:
-        """A fifo has no position."""
+        """Return false: a fifo has no position."""
         return False
 
     # -- transfer -------------------------------------------------------------------------------
@@ -301,7 +301,10 @@ class FifoVnode(Vnode):
     # -- the rest -------------------------------------------------------------------------------
 
     def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:
-        """Return readiness; a reader sees POLLHUP without writers, a writer POLLERR without readers."""
+        """Return readiness.
+
+        A reader sees POLLHUP without writers, a writer POLLERR without readers.
+        """
         ready = 0
         if file.flags & FREAD:
             if self.bufs:
@@ -333,9 +336,9 @@ class FifoVnode(Vnode):
         if size < 0 or size > 1 << 31:
             raise KernelError(Errno.EINVAL)
         slots = 1 << (max(1, (size + PAGE - 1) // PAGE) - 1).bit_length()
-        if slots > self.slots and slots * PAGE > PIPE_MAX_SIZE:
-            if not cred.crhas(PRIV_SYS_RESOURCE):
-                raise KernelError(Errno.EPERM)
+        over = slots > self.slots and slots * PAGE > PIPE_MAX_SIZE
+        if over and not cred.crhas(PRIV_SYS_RESOURCE):
+            raise KernelError(Errno.EPERM)
         if slots < len(self.bufs):
             raise KernelError(Errno.EBUSY)
         grown = slots > self.slots
@@ -396,7 +399,10 @@ class PipeFs(Vfs):
         return self._next_nodeid
 
     def pipe(self, cred: Cred, flags: int = 0) -> tuple[File, File]:
-        """Make a pipe and return its read and its write end (pipe2(2)); `flags` are status flags."""
+        """Make a pipe and return its read and its write end (pipe2(2)).
+
+        `flags` are status flags.
+        """
         nodeid = self.new_nodeid()
         now = self.now()
         attr = Vattr(

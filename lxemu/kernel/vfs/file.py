@@ -43,8 +43,9 @@ _SETID = S_ISUID | S_ISGID
 class File:
     """An open file description, shared by all its descriptors.
 
-    `flags` holds FREAD and FWRITE (not the access mode of open) and the O_* status flags. `cred` are
-    the credentials of the opener. `data` belongs to the vnode (a clone's state, an event queue).
+    `flags` holds FREAD and FWRITE (not the access mode of open) and the O_* status flags. `cred`
+    are the credentials of the opener. `data` belongs to the vnode (a clone's state, an event
+    queue).
     """
 
     __slots__ = (
@@ -55,8 +56,8 @@ class File:
         "data",
         "flags",
         "name",
-        "offset",
         "ofd_locks",
+        "offset",
         "refcnt",
         "stream",
         "vnode",
@@ -178,7 +179,7 @@ class File:
         return n
 
     def _clear_setid(self) -> None:
-        """A write by one without the privilege takes the set-id bits away (write(2))."""
+        """Take the set-id bits away after a write by one without the privilege (write(2))."""
         mode = self.vnode.getattr().mode
         gone = S_ISUID | (S_ISGID if mode & 0o010 else 0)
         if mode & gone and not self.cred.crhas(PRIV_FILE_SETID):
@@ -215,7 +216,10 @@ class File:
     # -- the rest -------------------------------------------------------------------------------
 
     def truncate(self, size: int) -> None:
-        """Set the length; raises EINVAL unless it is a regular file open for writing (ftruncate(2))."""
+        """Set the length.
+
+        Raises EINVAL unless it is a regular file open for writing (ftruncate(2)).
+        """
         if self.flags & O_PATH:
             raise KernelError(Errno.EBADF)
         if size < 0 or self.vnode.type != VREG or not self.flags & FWRITE:

@@ -32,7 +32,8 @@ class Keeper(Protocol):
 class FdCache:
     """Keepers of idle descriptors, oldest first; one that was used since gets a second round.
 
-    The cache holds its keepers strongly: it is also what keeps recent files, and their pages, known.
+    The cache holds its keepers strongly: it is also what keeps recent files, and their pages,
+    known.
     """
 
     def __init__(self, limit: int | None = None) -> None:

@@ -1,9 +1,10 @@
 """The emulator's own descriptors as guest files: stdin, stdout and stderr.
 
-The host's open file is shared with other processes (the shell that started us), so its flags are never
-changed: a pipe or terminal is opened once more through the host's descriptor directory, non-blocking,
-where the host has one; elsewhere readiness is asked first and little is moved at a time. A regular file
-keeps its position on the host, which whoever shares it sees move.
+The host's open file is shared with other processes (the shell that started us), so its flags are
+never
+changed: a pipe or terminal is opened once more through the host's descriptor directory,
+non-blocking, where the host has one; elsewhere readiness is asked first and little is moved at a
+time. A regular file keeps its position on the host, which whoever shares it sees move.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class HostStream(Vnode):
 
     @property
     def own_position(self) -> bool:  # type: ignore[override]
-        """A regular file's position is the host's."""
+        """Whether the position is the host's: it is for a regular file."""
         return self.type == VREG
 
     def is_tty(self) -> bool:
@@ -227,7 +228,7 @@ class HostStream(Vnode):
             raise host_error(err) from None
 
     def seek_check(self) -> bool:
-        """Only a regular file has a position."""
+        """Return whether it is a regular file, which has a position."""
         return self.type == VREG
 
     def seek(self, file: File, off: int, whence: int) -> int:  # noqa: ARG002

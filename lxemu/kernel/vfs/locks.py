@@ -1,7 +1,7 @@
 """Advisory locks: of processes and open files over ranges, and of open files over whole files.
 
-fcntl(2) record locks belong to a descriptor table and go when the process closes any descriptor of the
-file; OFD locks and flock(2) locks belong to the open file. The two kinds do not see each other.
+fcntl(2) record locks belong to a descriptor table and go when the process closes any descriptor of
+the file; OFD locks and flock(2) locks belong to the open file. The two kinds do not see each other.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class LockList:
     def flock(self, file: File, kind: int, *, wait: bool) -> None:
         """Take, change or (F_UNLCK) drop the lock of an open file (flock(2)).
 
-        A change drops the old lock first, as the reference does. Raises EWOULDBLOCK (EAGAIN), EINTR.
+        A change drops the old lock first, as the reference does. Raises EWOULDBLOCK (EAGAIN),
+        EINTR.
         """
         if self.flocks.pop(file, None) is not None:
             self.cv.broadcast()
@@ -154,7 +155,7 @@ def locks_of(vnode: Vnode) -> LockList:
 
 
 def flock(file: File, kind: int, *, wait: bool) -> None:
-    """Do flock(2) on an open file; `kind` is F_RDLCK, F_WRLCK or F_UNLCK. Raises EAGAIN, EINTR."""
+    """Lock an open file as a whole (flock(2)); `kind` is F_RDLCK, F_WRLCK or F_UNLCK. Raises EAGAIN, EINTR."""
     file.ofd_locks = True
     locks_of(file.vnode).flock(file, kind, wait=wait)
 
@@ -162,9 +163,9 @@ def flock(file: File, kind: int, *, wait: bool) -> None:
 def setlk(
     file: File, owner: FdTable | File, kind: int, start: int, end: int, pid: int, *, wait: bool
 ) -> None:
-    """Set a record lock on [start, end]: `owner` is the descriptor table, or the file for OFD locks.
+    """Set a record lock on [start, end].
 
-    Raises EAGAIN, EINTR, EDEADLK.
+    `owner` is the descriptor table, or the file itself for an OFD lock. Raises EAGAIN, EINTR, EDEADLK.
     """
     if owner is file:
         file.ofd_locks = True

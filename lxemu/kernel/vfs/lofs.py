@@ -1,12 +1,13 @@
-"""lofs: a directory tree of the host (after illumos lofs(4FS), which shows a tree in another place).
+"""lofs: a directory tree of the host, as illumos lofs(4FS) shows one tree in another.
 
-The guest can never leave the tree. Every host call names one component relative to an open directory and
-never follows a symbolic link: links are read and handed to the guest's own lookup. Files are known by
-(device, inode); the place where one was last seen is only a hint, checked whenever it is used to open.
+The guest can never leave the tree. Every host call names one component relative to an open
+directory and never follows a symbolic link: links are read and handed to the guest's own lookup.
+Files are known by (device, inode); the place where one was last seen is only a hint, checked
+whenever it is used to open.
 
-Host attributes are read again at every lookup and getattr; a directory on the way to somewhere else is
-believed for a millisecond. No host call here can block on a peer: fifos, sockets and devices of the tree
-are only shown, and live in the kernel once opened.
+Host attributes are read again at every lookup and getattr; a directory on the way to somewhere else
+is believed for a millisecond. No host call here can block on a peer: fifos, sockets and devices of
+the tree are only shown, and live in the kernel once opened.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ _now = time.monotonic_ns
 class Lofs(Vfs):
     """A view of the host's `path`, a directory or a single file; read-only unless told otherwise.
 
-    `phys` lets files be mapped. Raises OSError when the path cannot be opened: whoever mounts reports it.
+    `phys` lets files be mapped. Raises OSError when the path cannot be opened: whoever mounts
+    reports it.
     """
 
     name = "lofs"
@@ -115,10 +117,9 @@ class Lofs(Vfs):
             node = _new_node(self, vtype, st, parent, name)
             self.nodes[key] = ref(node)
         else:
-            if node.name != name or node.parent is not parent:
-                if node is not self._top:
-                    node.parent = parent
-                    node.name = name
+            if (node.name != name or node.parent is not parent) and node is not self._top:
+                node.parent = parent
+                node.name = name
             node.refresh(st)
         node.seen = now
         return node
@@ -158,9 +159,7 @@ class Lofs(Vfs):
             raise KernelError(Errno.EROFS)
 
 
-def _new_node(
-    vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes
-) -> LofsNode:
+def _new_node(vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes) -> LofsNode:
     from lxemu.kernel.vfs.lofsdir import LofsDir
 
     if vtype == VREG:
@@ -267,7 +266,7 @@ class LofsNode(Vnode):
         st = self.st
         vaccess(self.type, st.st_mode, st.st_uid, st.st_gid, want, cred)
 
-    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:
+    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:  # noqa: ARG002
         """Change the host's file. Raises EPERM where the host refuses."""
         self.lofs.check_writable()
         if mask & AT_SIZE:

@@ -56,9 +56,7 @@ class LofsDir(LofsNode):
 
     __slots__ = ("_cookies", "_listing", "_next_cookie", "dirs")
 
-    def __init__(
-        self, vfs: Lofs, st: os.stat_result, parent: LofsDir | None, name: bytes
-    ) -> None:
+    def __init__(self, vfs: Lofs, st: os.stat_result, parent: LofsDir | None, name: bytes) -> None:
         super().__init__(vfs, VDIR, st, parent, name)
         self.dirs: dict[bytes, ref[LofsNode]] = {}
         self._cookies: dict[bytes, int] = {}
@@ -129,7 +127,14 @@ class LofsDir(LofsNode):
             node = self.find(name)
         return node
 
-    def create(self, name: bytes, mode: int, vtype: int, cred: Cred, rdev: int = 0) -> Vnode:  # noqa: ARG002
+    def create(
+        self,
+        name: bytes,
+        mode: int,
+        vtype: int,
+        cred: Cred,
+        rdev: int = 0,  # noqa: ARG002
+    ) -> Vnode:
         """Make a file, fifo or socket node on the host; device nodes are refused with EPERM."""
         self.lofs.check_writable()
         _check_name(name)

@@ -1,8 +1,9 @@
 """Path resolution (path_resolution(7); illumos lookuppnat).
 
-The rules that are easy to get wrong, all of them kept here: a trailing slash asks for a directory and
-makes a last symbolic link be followed; search permission is needed for every component, "." included;
-".." stops at the root of the process and leaves a mount by its mount point; forty links at most.
+The rules that are easy to get wrong, all of them kept here: a trailing slash asks for a directory
+and makes a last symbolic link be followed; search permission is needed for every component, "."
+included; ".." stops at the root of the process and leaves a mount by its mount point; forty links
+at most.
 """
 
 from __future__ import annotations

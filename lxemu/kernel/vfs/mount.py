@@ -82,7 +82,10 @@ class MountTable:
         return iter(tuple(self._mounts))
 
     def mount(self, where: Name, vfs: Vfs, *, flags: int = 0, source: bytes | None = None) -> Mount:
-        """Mount `vfs` over `where`, a directory over a directory. Raises ENOTDIR, ENOENT (removed)."""
+        """Mount `vfs` over `where`, a directory over a directory.
+
+        Raises ENOTDIR, ENOENT (removed).
+        """
         if (where.vnode.type == VDIR) != (vfs.root().type == VDIR):
             raise KernelError(Errno.ENOTDIR)
         src = vfs.source if source is None else source
@@ -118,8 +121,9 @@ class MountTable:
     def umount(self, where: Name, in_use: Iterable[Name] = (), *, lazy: bool = False) -> None:
         """Take away the mount whose root is `where`.
 
-        `in_use` are Names that processes hold (roots, working directories, open files). Raises EINVAL
-        (no mount point, or the root) and EBUSY (in use, or mounts below), the latter not with `lazy`.
+        `in_use` are Names that processes hold (roots, working directories, open files). Raises
+        EINVAL (no mount point, or the root) and EBUSY (in use, or mounts below), the latter not
+        with `lazy`.
         """
         mount = self.find(where)
         covered = mount.covered

@@ -1,12 +1,12 @@
 """Name nodes: located files, the kernel's name cache.
 
-A vnode is a file; a `Name` is where it was found: a vnode under a parent Name, in a mount. There is one
-Name for each (parent, name) as long as somebody holds it, so two holders compare by identity, and a
-rename moves the node: working directories and open files keep a path that stays right.
+A vnode is a file; a `Name` is where it was found: a vnode under a parent Name, in a mount. There is
+one Name for each (parent, name) as long as somebody holds it, so two holders compare by identity,
+and a rename moves the node: working directories and open files keep a path that stays right.
 
-A directory's children are weak references; each mount keeps its most recent Names alive (`Mount.recent`),
-which is what makes the cache a cache. A cached Name is never believed alone: lookup asks the directory
-vnode, and a Name whose vnode is no longer the answer is replaced.
+A directory's children are weak references; each mount keeps its most recent Names alive
+(`Mount.recent`), which is what makes the cache a cache. A cached Name is never believed alone:
+lookup asks the directory vnode, and a Name whose vnode is no longer the answer is replaced.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Name:
     """A vnode at a place. `mounted` is the root of a file system mounted here, if any.
 
-    `parent` is None at the top of the tree and for what has no path (a pipe). `unlinked` is set when the
-    directory entry has been removed or replaced.
+    `parent` is None at the top of the tree and for what has no path (a pipe). `unlinked` is set
+    when the directory entry has been removed or replaced.
     """
 
     __slots__ = (

@@ -1,8 +1,8 @@
-"""File operations by path, with every check that needs a process or a mount (illumos vn_open and kin).
+"""File operations by path, with every check that needs a process or a mount (illumos vn_open).
 
-Each takes the process (credentials, root, umask) and the Name where a relative path starts. The order of
-the checks is part of the interface: a call that could fail for two reasons fails for the one that the
-reference system finds first, and its order is written here, once.
+Each takes the process (credentials, root, umask) and the Name where a relative path starts. The
+order of the checks is part of the interface: a call that could fail for two reasons fails for the
+one that the reference system finds first, and its order is written here, once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Caller(Protocol):
     fs: FsCtx
 
 
-# -- checks -------------------------------------------------------------------------------------------
+# -- checks
+# -------------------------------------------------------------------------------------------
 
 
 def check_access(name: Name, want: int, cred: Cred) -> None:
@@ -123,7 +124,8 @@ def _child_or_none(dirname: Name, last: bytes) -> Name | None:
         raise
 
 
-# -- open ---------------------------------------------------------------------------------------------
+# -- open
+# ---------------------------------------------------------------------------------------------
 
 
 def vn_open(
@@ -272,7 +274,8 @@ def _open_tmpfile(
 LINKABLE = "linkable"
 
 
-# -- making -------------------------------------------------------------------------------------------
+# -- making
+# -------------------------------------------------------------------------------------------
 
 
 def _create_parent(proc: Caller, start: Name, path: bytes, *, is_dir: bool) -> Parent:
@@ -350,7 +353,10 @@ def vn_link(proc: Caller, source: Name, start: Name, path: bytes) -> None:
 
 
 def link_tmpfile(proc: Caller, file: File, start: Name, path: bytes) -> None:
-    """Give the file of an O_TMPFILE open a name (linkat of a descriptor). Raises ENOENT with O_EXCL."""
+    """Give the file of an O_TMPFILE open a name (linkat of a descriptor).
+
+    Raises ENOENT with O_EXCL.
+    """
     if file.data is not LINKABLE and file.vnode.getattr().nlink == 0:
         raise KernelError(Errno.ENOENT)
     vn_link(proc, file.name, start, path)
@@ -358,7 +364,8 @@ def link_tmpfile(proc: Caller, file: File, start: Name, path: bytes) -> None:
     file.name = parent.dir.enter(parent.last, file.vnode)
 
 
-# -- removing and moving ------------------------------------------------------------------------------
+# -- removing and moving
+# ------------------------------------------------------------------------------
 
 
 def vn_remove(proc: Caller, start: Name, path: bytes) -> None:
@@ -398,7 +405,10 @@ def vn_rename(
     noreplace: bool = False,
     exchange: bool = False,
 ) -> None:
-    """Move `path` to `newpath` (rename(2)); with `exchange` swap them, with `noreplace` only if free."""
+    """Move `path` to `newpath` (rename(2)).
+
+    With `exchange` swap them, with `noreplace` only if free.
+    """
     cred = proc.cred
     root = proc.fs.root
     olddir, old, oldslash = lookup_parent(start, root, path, cred)
@@ -453,7 +463,8 @@ def _rename_checks(
             target.vnode.access(VWRITE, cred)
 
 
-# -- execution ----------------------------------------------------------------------------------------
+# -- execution
+# ----------------------------------------------------------------------------------------
 
 
 def deny_write(vnode: Vnode) -> None:

@@ -1,7 +1,7 @@
 """Vnodes that stand before another one: a fifo or device has its attributes on some file system.
 
-illumos calls them fifonode and snode, with `realvp` behind. While anything holds one, its real vnode
-leads to it, so that all who open the node meet in the same fifo or device.
+illumos calls them fifonode and snode, with `realvp` behind. While anything holds one, its real
+vnode leads to it, so that all who open the node meet in the same fifo or device.
 """
 
 from __future__ import annotations

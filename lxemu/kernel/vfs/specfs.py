@@ -1,4 +1,4 @@
-"""Devices: the switch from device numbers to drivers, and the memory drivers (illumos specfs, mm(4D)).
+"""Devices: the switch from device numbers to drivers, and the memory drivers (mm(4D)).
 
 Which numbers a device has is a matter of the brand, which registers the drivers.
 """
@@ -32,7 +32,7 @@ class Driver:
         return None
 
     def close(self, vnode: Vnode, file: File) -> None:
-        """The last descriptor of `file` has gone."""
+        """Note that the last descriptor of `file` has gone."""
 
     def read(self, file: File, n: int) -> bytes:  # noqa: ARG002
         """Read up to `n` bytes; the default raises EINVAL."""
@@ -52,7 +52,10 @@ class Driver:
 
 
 class DevSwitch:
-    """Drivers by device number; one given for a whole major serves what has no driver of its own."""
+    """Drivers by device number.
+
+    One given for a whole major serves what has no driver of its own.
+    """
 
     def __init__(self) -> None:
         self._devices: dict[int, Driver] = {}
@@ -125,7 +128,10 @@ class SpecVnode(ShadowVnode):
 
 
 def open_device(vnode: Vnode, file: File, devices: DevSwitch | None) -> Vnode:
-    """Open the device node `vnode`; returns the vnode to use. Raises ENXIO, and what the driver does."""
+    """Open the device node `vnode`.
+
+    Returns the vnode to use. Raises ENXIO, and what the driver does.
+    """
     if devices is None or vnode.type != VCHR:
         raise KernelError(Errno.ENXIO)
     spec = shadow_of(vnode)

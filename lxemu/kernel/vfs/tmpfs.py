@@ -1,4 +1,7 @@
-"""tmpfs: files in memory (illumos tmpfs(4FS)). Contents are frames of the machine, in page caches."""
+"""tmpfs: files in memory (illumos tmpfs(4FS)).
+
+Contents are frames of the machine, in page caches.
+"""
 
 from __future__ import annotations
 
@@ -316,7 +319,10 @@ class TmpLink(TmpNode):
 
 
 class TmpDir(TmpNode):
-    """A directory. `up` is the nodeid of the directory above; `cookies` numbers entries as they come."""
+    """A directory.
+
+    `up` is the nodeid of the directory above; `cookies` numbers entries as they come.
+    """
 
     __slots__ = ("cookies", "entries", "next_cookie", "up")
 

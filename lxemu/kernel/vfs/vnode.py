@@ -1,12 +1,14 @@
 """The vnode: one file of any file system, and the operations on it (illumos sys/vnode.h).
 
-A file system subclasses `Vnode` and overrides what its files can do; every other operation fails with the
-error that the call gives for such a type of file. A vnode knows nothing of paths: those are `Name`s.
-Checks that need a path or a process (permission in a directory, sticky bits, read-only mounts) are in
-`ops`; a vnode's own methods do what they are told.
+A file system subclasses `Vnode` and overrides what its files can do; every other operation fails
+with the error that the call gives for such a type of file. A vnode knows nothing of paths: those
+are `Name`s.
+Checks that need a path or a process (permission in a directory, sticky bits, read-only mounts) are
+in `ops`; a vnode's own methods do what they are told.
 """
 
-# ruff: noqa: ARG002 - the defaults of an interface look at no arguments
+# The defaults of an interface look at no arguments, and some have nothing to do.
+# ruff: noqa: ARG002, B027
 from __future__ import annotations
 
 import time
@@ -94,7 +96,10 @@ def minor(dev: int) -> int:
 
 
 class Vattr(NamedTuple):
-    """Attributes of a file. Times are ns since 1970, `mode` is permission bits, `nblocks` 512 bytes."""
+    """Attributes of a file.
+
+    Times are ns since 1970, `mode` is permission bits, `nblocks` 512 bytes.
+    """
 
     type: int = VNON
     mode: int = 0
@@ -173,8 +178,8 @@ class Vfs(ABC):
 class Vnode(ABC):
     """A file.
 
-    `mode` mirrors the permission bits so that lookup may pass a searchable directory without asking;
-    a file system that does not keep it leaves it 0 and pays one `access` call.
+    `mode` mirrors the permission bits so that lookup may pass a searchable directory without
+    asking; a file system that does not keep it leaves it 0 and pays one `access` call.
     `stream` is (a weak reference to) the fifo, device or socket behind a node of such type.
     `own_position` says that reads and writes go through sread and swrite although the type is not a
     stream's, because the position lives elsewhere; `map_anon` that a mapping is anonymous memory.
@@ -230,7 +235,10 @@ class Vnode(ABC):
         raise KernelError(Errno.ENOENT if self.type == VDIR else Errno.ENOTDIR)
 
     def create(self, name: bytes, mode: int, vtype: int, cred: Cred, rdev: int = 0) -> Vnode:
-        """Make a file of `vtype` that does not exist yet. Raises EACCES, ENOSPC, ENOENT (removed)."""
+        """Make a file of `vtype` that does not exist yet.
+
+        Raises EACCES, ENOSPC, ENOENT (removed).
+        """
         raise KernelError(Errno.EACCES if vtype == VREG else Errno.EPERM)
 
     def tmpfile(self, mode: int, cred: Cred) -> Vnode:
@@ -282,7 +290,10 @@ class Vnode(ABC):
         raise KernelError(Errno.EINVAL)
 
     def magic_link(self) -> Name | None:
-        """Return the place a magic link jumps to; None for an ordinary one. Raises what it likes."""
+        """Return the place a magic link jumps to.
+
+        None for an ordinary one. Raises what it likes.
+        """
         return None
 
     # -- data -----------------------------------------------------------------------------------
@@ -292,7 +303,7 @@ class Vnode(ABC):
         return None
 
     def close(self, file: File) -> None:
-        """The last descriptor of `file` has gone."""
+        """Note that the last descriptor of `file` has gone."""
 
     def read(self, off: int, n: int) -> bytes:
         """Return up to `n` bytes at `off`; empty at the end."""
@@ -397,8 +408,8 @@ def is_stream(vtype: int) -> bool:
 def vaccess(vtype: int, mode: int, uid: int, gid: int, want: int, cred: Cred) -> None:
     """Check `want` against permission bits, then against privileges; raises EACCES.
 
-    As path_resolution(7) and capabilities(7) have it: the class is owner, else group, else other; the
-    privilege to execute does not help where no execute bit is set at all.
+    As path_resolution(7) and capabilities(7) have it: the class is owner, else group, else other;
+    the privilege to execute does not help where no execute bit is set at all.
     """
     if cred.fsuid == uid:
         have = mode >> 6
