@@ -1,0 +1,2 @@
+{ echo 'cat <<END'; seq 1 20000; echo END; } > big.sh
+sh big.sh | md5sum
