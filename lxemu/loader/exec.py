@@ -73,6 +73,9 @@ def intpexec(lwp: Lwp, args: ExecArgs) -> None:
         raise KernelError(Errno.ENOEXEC) from error
     if args.unreachable:
         raise KernelError(Errno.ENOENT)
+    if not line.interp:
+        # The empty name is the working directory, which is not a regular file.
+        raise KernelError(Errno.EACCES)
     argument = [] if line.argument is None else [line.argument]
     args.argv = [line.interp, *argument, args.interp, *args.argv[1:]]
     args.interp = line.interp
