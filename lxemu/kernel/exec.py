@@ -164,18 +164,28 @@ def _recognise(lwp: Lwp, args: ExecArgs) -> NewImage:
     """Offer the file to the brand's recognisers until one returns an image (illumos gexec)."""
     for _ in range(MAX_DEPTH + 1):
         args.head = args.name.vnode.read(0, HEAD)
-        image = None
-        for recogniser in lwp.brand.execsw:
-            try:
-                image = recogniser(lwp, args)
-                break
-            except KernelError as error:
-                if error.errno is not Errno.ENOEXEC or recogniser is lwp.brand.execsw[-1]:
-                    raise
+        image = _offer(lwp, args)
         if image is not None:
             return image
         check_size(lwp.proc, args)
     raise KernelError(Errno.ELOOP)
+
+
+def _offer(lwp: Lwp, args: ExecArgs) -> NewImage | None:
+    """Return what the first recogniser that knows the file makes of it; ENOEXEC from all is ours.
+
+    The refusal that says why (it has a cause) is the one that is passed on.
+    """
+    refusal = KernelError(Errno.ENOEXEC)
+    for recogniser in lwp.brand.execsw:
+        try:
+            return recogniser(lwp, args)
+        except KernelError as error:
+            if error.errno is not Errno.ENOEXEC:
+                raise
+            if error.__cause__ is not None:
+                refusal = error
+    raise refusal
 
 
 def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
