@@ -171,8 +171,8 @@ def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: boo
     flags = seg.flags
     if oldlen:
         as_.hat.move(old, target, oldlen)
-    # The new segment must be known to the object before the old one leaves: leaving writes shared
-    # changes back, and that makes the moved pages read-only again.
+    # The new segment must be in place before the old one leaves: leaving writes shared changes
+    # back, which makes the moved pages read-only again, and frees tables that no segment needs.
     new = Seg(
         as_,
         target,
@@ -186,11 +186,11 @@ def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: boo
         seg.name,
     )
     new.touched = seg.touched
+    as_.insert(new)
     if oldlen and not keep:
         as_.remove(old, old + oldlen)
     elif oldlen and flags & SEG_LOCKED:
         memcntl.unlock(as_, old, oldlen)
-    as_.insert(new)
     if newlen > oldlen and flags & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED:
         memcntl.populate(as_, target + oldlen, target + newlen)
     return target
