@@ -234,22 +234,17 @@ class PageCache:
         return b"".join(parts)
 
     def _read_stored(self, off: int, n: int) -> bytes:
-        """Read through the cache; the end is where the source has no page or a short one."""
+        """Read through the cache, up to the end that the source tells."""
         source = self._source() if self._source is not None else None
-        if source is None or n <= 0:
+        if source is None:
             return b""
+        n = min(n, source.size() - off)
         parts = []
         while n > 0:
-            index = off >> PAGESHIFT
             at = off & _MASK
             size = min(PAGESIZE - at, n)
-            have = source.getpage(index) if index not in self.pages else None
-            if have is None or len(have) == PAGESIZE:
-                pa = (self.get(index) << PAGESHIFT) + at
-                parts.append(self.phys.ram[pa : pa + size])
-            else:
-                parts.append(have[at : at + size])
-                break
+            pa = (self.get(off >> PAGESHIFT) << PAGESHIFT) + at
+            parts.append(self.phys.ram[pa : pa + size])
             off += size
             n -= size
         return b"".join(parts)
