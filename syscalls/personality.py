@@ -1,9 +1,9 @@
 """A personality: the table of one ABI, and the flat list of stubs that the trap loop indexes.
 
 A table is a list of rows, every number of it. A row names its handler as "module.function" of
-syscalls/handlers; the module is imported, and the stub compiled, on the first call of that number: a
-program pays only for the calls it makes. Until then the slot holds a trampoline that does this and puts
-the stub in its own place.
+syscalls/handlers; the module is imported, and the stub compiled, on the first call of that number:
+a program pays only for the calls it makes. Until then the slot holds a trampoline that does this
+and puts the stub in its own place.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Personality:
         return self.names[nr] if 0 <= nr < SLOTS else f"syscall_{nr:#x}"
 
     def compile(self, nr: int) -> Stub:
-        """Compile the stub of call *nr* and put it in its slot. Raises BadSignature."""
+        """Compile the stub of call *nr* and put it in its slot. Raises BadSignatureError."""
         row = self.rows[nr]
         stub, sig = compile_row(row, self.name, self.model)
         self._compiled[nr] = sig

@@ -1,4 +1,4 @@
-"""Kernel values that handlers name and that no kernel module defines: AT_ flags, fcntl commands..."""
+"""Kernel values that handlers name and that no kernel module defines."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Argument types whose value is translated: flag words and enumerations.
 
-The comment behind each says what the handler gets. "strict" tables raise EINVAL for a bit or value that no
-row has; the others say so.
+The comment behind each says what the handler gets. "strict" tables raise EINVAL for a bit or value
+that no row has; the others say so.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """C structure layouts as data, compiled to `struct.Struct` codecs.
 
-A *record* (records.py) says what a call exchanges; a *layout* says where the bytes are. A layout is an
-ordered list of members; the padding between them follows from the data model (i386 aligns 64-bit
-members to 4). `Layout.codec(model)` compiles, once and on first use, a pair of functions between the
-record and bytes. A value that does not fit its member raises EOVERFLOW, for every call alike.
+A *record* (records.py) says what a call exchanges; a *layout* says where the bytes are. A layout
+is an ordered list of members; the padding between them follows from the data model (i386 aligns
+64-bit members to 4). `Layout.codec(model)` compiles, once and on first use, a pair of functions
+between the record and bytes. A value that does not fit its member raises EOVERFLOW, for every call
+alike.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SIZES: Final = {"b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "q": 8, "Q": 8}
 class Member:
     """One member of a structure: struct format per model, and expressions between value and bytes.
 
-    `enc` makes the packed values out of `{v}`; `dec` makes the record's value out of `{0}`, `{1}`...
+    `enc` makes the packed values out of `{v}`; `dec` makes the record's value out of `{0}`, `{1}`.
     `names` are objects that the expressions mention.
     """
 

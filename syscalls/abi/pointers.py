@@ -123,7 +123,7 @@ class StrVec:
         return self.addr != 0
 
     def get(self, limit: int = 2 << 20) -> list[bytes]:
-        """Copy in all strings; E2BIG beyond *limit* bytes in all, EFAULT. A NULL vector is empty."""
+        """Copy in all strings; E2BIG beyond *limit* bytes in all, EFAULT. NULL is empty."""
         found: list[bytes] = []
         if not self.addr:
             return found
@@ -197,6 +197,7 @@ class PathSpec(ArgSpec):
         self.nullable = nullable
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         names["copyin_path"] = copyin_path
         reg = regs[0] if model is LP64 else f"{regs[0]} & 0xffffffff"
         if self.nullable:
@@ -215,6 +216,7 @@ class NameSpec(PathSpec):
         self.toolong = toolong
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         names["copyin_string"] = copyin_string
         names[f"err_{self.name}"] = self.toolong
         reg = regs[0] if model is LP64 else f"{regs[0]} & 0xffffffff"
@@ -231,6 +233,7 @@ class WordPointerSpec(ArgSpec):
         self.cls = cls
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         names[self.cls.__name__] = self.cls
         reg = regs[0] if model is LP64 else f"{regs[0]} & 0xffffffff"
         return f"{self.cls.__name__}(as_, {reg}, {model.bits // 8})"
@@ -249,6 +252,7 @@ class RecordSpec(ArgSpec):
         self.codec = codec
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         key = f"codec{len(names)}"
         names[key] = self.codec
         names[self.cls.__name__] = self.cls

@@ -1,7 +1,8 @@
 """Where the layout of a record is found: beside its record module, by data model.
 
-`syscalls.records.file.Stat` has its layouts in `syscalls.layouts.file`: `DEFAULTS[Stat]` is the pair
-(x86_64, i386), and a row may name another one (`using={"Stat": "STAT_OLD"}`). Modules load on first use.
+`syscalls.records.file.Stat` has its layouts in `syscalls.layouts.file`: `DEFAULTS[Stat]` is the
+pair (x86_64, i386), and a row may name another one (`using={"Stat": "STAT_OLD"}`). Modules load on
+first use.
 """
 
 from __future__ import annotations

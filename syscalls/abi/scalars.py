@@ -1,14 +1,15 @@
 """Scalar arguments: how a register becomes the integer that a handler gets.
 
-Every alias is `Annotated[int, Scalar(...)]`, so that a type checker sees an int, and the stub compiler sees the C
-type, the trace format and the codec in memory (for `Out[Int]` and the like).
+Every alias is `Annotated[int, Scalar(...)]`, so that a type checker sees an int, and the stub
+compiler sees the C type, the trace format and the codec in memory (for `Out[Int]` and the like).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from ..signum import FROM_LX, TO_LX, sigset_from_lx, sigset_to_lx
+from syscalls.signum import FROM_LX, TO_LX, sigset_from_lx, sigset_to_lx
+
 from .layout import Codec, Member, ScalarCodec
 from .model import ILP32, LP64, Model
 
@@ -57,7 +58,7 @@ _PAIR: Final = "({lo} & 0xffffffff | ({hi} & 0xffffffff) << 32)"
 
 
 class Scalar(ArgSpec):
-    """A plain number of a C type. `wide32` is a 64-bit number that i386 passes as (low, high)."""
+    """A plain number of a C type; `wide32`: 64 bits that i386 passes as (low, high)."""
 
     __slots__ = ("_memory", "fmt32", "fmt64", "member", "pair", "wide32")
 
@@ -81,11 +82,13 @@ class Scalar(ArgSpec):
         self._memory = ScalarCodec(self.member)
 
     def slots(self, model: Model) -> int:
+        """Return how many argument registers this takes."""
         if self.pair:
             return 2
         return 2 if self.wide32 and model is ILP32 else 1
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:  # noqa: ARG002
+        """Return the source of the decoded value."""
         if model is LP64:
             return _EXPR[self.fmt64].format(r=regs[0])
         if len(regs) == 2:
@@ -100,7 +103,7 @@ class Scalar(ArgSpec):
 
 
 class IdScalar(Scalar):
-    """A 16-bit uid or gid of old i386 calls: 0xffff is -1, an id that does not fit shows as 65534."""
+    """A 16-bit uid or gid of old i386 calls: 0xffff is -1; one that does not fit is 65534."""
 
     __slots__ = ()
 
@@ -108,6 +111,7 @@ class IdScalar(Scalar):
         super().__init__(name, "H", kind="id", member=ID16)
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:  # noqa: ARG002
+        """Return the source of the decoded value."""
         return f"(a if (a := {regs[0]} & 0xffff) != 0xffff else 0xffffffff)"
 
 
@@ -125,6 +129,7 @@ class DirFdScalar(Scalar):
     __slots__ = ()
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         number = super().expr(regs, model, names)
         return f"(d if (d := {number}) != -100 else {AT_FDCWD})"
 
@@ -143,6 +148,7 @@ class SigScalar(Scalar):
         self.strict = strict
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         number = super().expr(regs, model, names)
         names["sig_in"] = FROM_LX
         if self.strict:
@@ -193,6 +199,7 @@ class SigMaskScalar(Scalar):
         super().__init__("OldSigMask", "I", kind="sigset", member=SIGSET_OLD)
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:  # noqa: ARG002
+        """Return the source of the decoded value."""
         names["sigset_in"] = sigset_from_lx
         return f"sigset_in({regs[0]} & 0xffffffff)"
 
@@ -206,6 +213,7 @@ class DevScalar(Scalar):
         super().__init__("Dev", "I", kind="dev")
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:  # noqa: ARG002
+        """Return the source of the decoded value."""
         names["dev_in"] = dev_from_lx
         return f"dev_in({regs[0]} & 0xffffffff)"
 
@@ -248,6 +256,7 @@ class ValueScalar(Scalar):
         self.force64 = force64
 
     def expr(self, regs: list[str], model: Model, names: dict[str, Any]) -> str:
+        """Return the source of the decoded value."""
         word = super().expr(regs, model, names)
         key = f"in_{self.name}"
         names[key] = self.table.from_lx

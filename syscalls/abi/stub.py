@@ -1,8 +1,9 @@
 """The stub compiler: a handler's signature and a row become one small Python function.
 
-A stub takes the lwp, reads the argument registers from `lwp.q`, converts each by its declared type and
-calls the handler positionally. The source is generated, compiled on the first call of its number (or by
-`Personality.compile_all`), and registered in linecache, so that a traceback shows it.
+A stub takes the lwp, reads the argument registers from `lwp.q`, converts each by its declared type
+and calls the handler positionally. The source is generated, compiled on the first call of its
+number (or by `Personality.compile_all`), and registered in linecache, so that a traceback shows
+it.
 """
 
 from __future__ import annotations
@@ -71,16 +72,16 @@ class Signature:
         self.result = result
 
 
-class BadSignature(TypeError):
+class BadSignatureError(TypeError):
     """A handler's signature cannot be compiled; the tables' tests report it."""
 
 
 def signature(handler: Any, model: Model, using: Mapping[str, str]) -> Signature:
-    """Read the annotations of *handler* into argument types. Raises BadSignature."""
+    """Read the annotations of *handler* into argument types. Raises BadSignatureError."""
     code = handler.__code__
     names = code.co_varnames[: code.co_argcount]
     if RESTART not in handler.__dict__ or not names or names[0] != "lwp":
-        raise BadSignature(f"{handler.__name__} is not a @syscall handler with lwp first")
+        raise BadSignatureError(f"{handler.__name__} is not a @syscall handler with lwp first")
     params: list[Param] = []
     slot = 0
     for name in names[1:]:
@@ -90,7 +91,7 @@ def signature(handler: Any, model: Model, using: Mapping[str, str]) -> Signature
         params.append(Param(name, spec, slot, width))
         slot += width
     if slot > len(model.slots):
-        raise BadSignature(f"{handler.__name__} takes {slot} argument registers")
+        raise BadSignatureError(f"{handler.__name__} takes {slot} argument registers")
     result = _evaluate(handler, "return")
     result_spec = None if result is int or result is None else _scalar(result, using)
     return Signature(handler, params, handler.__dict__[RESTART], result_spec)
@@ -99,12 +100,12 @@ def signature(handler: Any, model: Model, using: Mapping[str, str]) -> Signature
 def _evaluate(handler: Any, name: str) -> Any:
     hint = handler.__annotations__.get(name)
     if hint is None:
-        raise BadSignature(f"{handler.__name__}: {name} has no annotation")
+        raise BadSignatureError(f"{handler.__name__}: {name} has no annotation")
     if isinstance(hint, str):
         try:
             return eval(hint, handler.__globals__)  # our own handlers' annotations
         except (NameError, TypeError, AttributeError) as err:
-            raise BadSignature(f"{handler.__name__}: {name}: {hint}: {err}") from err
+            raise BadSignatureError(f"{handler.__name__}: {name}: {hint}: {err}") from err
     return hint
 
 
@@ -123,7 +124,7 @@ def alias_spec(name: str) -> ArgSpec:
     for meta in getattr(syscalls.abi, name).__metadata__:
         if isinstance(meta, ArgSpec):
             return meta
-    raise BadSignature(f"{name} is not an argument type")
+    raise BadSignatureError(f"{name} is not an argument type")
 
 
 def _spec(handler: Any, name: str, hint: Any, model: Model, using: Mapping[str, str]) -> ArgSpec:
@@ -146,7 +147,7 @@ def _spec(handler: Any, name: str, hint: Any, model: Model, using: Mapping[str, 
         )
         label = f"{origin.__name__}[{target.__name__}]"
         return RecordSpec(origin, target, layout.codec(model), label)
-    raise BadSignature(f"{handler.__name__}: {name}: {hint!r} is not an argument type")
+    raise BadSignatureError(f"{handler.__name__}: {name}: {hint!r} is not an argument type")
 
 
 def generate(sig: Signature, model: Model, *, mux: bool = False) -> tuple[str, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Translation tables between Linux words and the kernel's, as data.
 
-A `FlagTable` is a list of rows (Linux bits, kernel bits, Linux name[, kernel name]). Both directions,
-the strace names and the truss names come from the same rows. A row that is a superset of another
-(O_SYNC contains O_DSYNC) stands before it. A `Choice` inside a flag table is a multi-bit field
-(O_ACCMODE). An `EnumTable` maps whole values.
+A `FlagTable` is a list of rows (Linux bits, kernel bits, Linux name[, kernel name]). Both
+directions, the strace names and the truss names come from the same rows. A row that is a superset
+of another (O_SYNC contains O_DSYNC) stands before it. A `Choice` inside a flag table is a multi-
+bit field (O_ACCMODE). An `EnumTable` maps whole values.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class _Outward(_Inward):
 class FlagTable:
     """A word of flag bits.
 
-    `unknown` is the policy for bits that no row has: "ignore" drops them, "einval" refuses the word,
-    "keep" passes them through unchanged (words whose policy depends on the call).
+    `unknown` is the policy for bits that no row has: "ignore" drops them, "einval" refuses the
+    word, "keep" passes them through unchanged (words whose policy depends on the call).
     """
 
     __slots__ = ("choices", "from_lx", "name", "rows", "to_lx", "unknown", "zero")
@@ -125,8 +125,7 @@ class FlagTable:
         return value
 
     def text(self, word: int, *, native: bool = False) -> str:
-        """Name the bits of a word as strace does (or, with *native*, a kernel word as truss does)."""
-        side = 1 if native else 0
+        """Name the bits of a word as strace does; with *native* a kernel word, as truss does."""
         parts: list[str] = []
         rest = word
         for choice in self.choices:
@@ -134,13 +133,13 @@ class FlagTable:
             part = rest & mask
             rest &= ~mask
             for row in choice.rows:
-                if row[side] == part:
+                if (row[1] if native else row[0]) == part:
                     parts.append(row_name(row, native=native))
                     break
             else:
                 parts.append(hex(part))
         for row in self.rows:
-            bits = row[side]
+            bits = row[1] if native else row[0]
             if bits and rest & bits == bits:
                 parts.append(row_name(row, native=native))
                 rest &= ~bits

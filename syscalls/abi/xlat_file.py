@@ -1,4 +1,7 @@
-"""Words of the file calls. Kernel values: illumos sys/fcntl.h, sys/file.h, and ours (lxemu/kernel/vfs/fcntl.py)."""
+"""Words of the file calls.
+
+Kernel values: illumos sys/fcntl.h and sys/file.h, and ours (lxemu/kernel/vfs/fcntl.py).
+"""
 
 from __future__ import annotations
 

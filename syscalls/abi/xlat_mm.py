@@ -1,4 +1,7 @@
-"""Words of the memory calls. Kernel values: illumos sys/mman.h, and ours (lxemu/kernel/mm/mman.py)."""
+"""Words of the memory calls.
+
+Kernel values: illumos sys/mman.h, and ours (lxemu/kernel/mm/mman.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Words of poll and epoll. Kernel values: illumos sys/poll.h; EPOLL-only bits are ours, as Linux's."""
+"""Words of poll and epoll.
+
+Kernel values: illumos sys/poll.h; the bits of epoll alone are ours, with Linux's numbers.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The i386 table, every number up to Linux 6.12 (arch/x86/entry/syscalls/syscall_32.tbl).
 
-The handlers are those of x86_64; `using` says what the structures and numbers of this ABI are. The *64
-and time64 rows are the ABI's own default layouts, or the 64-bit ones.
+The handlers are those of x86_64; `using` says what the structures and numbers of this ABI are. The
+*64 and time64 rows are the ABI's own default layouts, or the 64-bit ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the lx brand did with each call, as data (illumos K/os/lx_syscall.c of 2026, OmniOS).
 
-One word a number, from 0: K in the kernel, U in the brand library, U! flagged for the library but without a
-handler; the rest is ENOSYS, with lx's reason: null "not done yet", none "no such call", noeq "no equivalent",
-kern "Linux kernel state", obs "obsolete". Numbers beyond the end are ENOSYS (out of bounds).
+One word a number, from 0: K in the kernel, U in the brand library, U! flagged for the library but
+without a handler; the rest is ENOSYS, with lx's reason: null "not done yet", none "no such call",
+noeq "no equivalent", kern "Linux kernel state", obs "obsolete". Numbers beyond the end are ENOSYS
+(out of bounds).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ X86_64: Final = (
     "none none none none none none none none none none none none none none none none none "
     "none none none none none none none none none none none none none none none none none "
     "none none none null null null null null null null null null null null null K "
-).split()
+)
 
 I386: Final = (
     "none U U K K K K K K K K U K K U K K obs obs K K K K K K K K K obs K U obs obs K K obs K "
@@ -45,4 +46,4 @@ I386: Final = (
     "null null null null null null null null null null null null null null none null null "
     "null null null null null null null null null null null null null null null null null "
     "null K "
-).split()
+)

@@ -1,0 +1,427 @@
+"""Text of the calls that carry many things: poll, select, fcntl, ioctl, prctl."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lxemu.kernel.errno import KernelError
+from syscalls import records as rec
+from syscalls.signum import lx_signal_name
+
+from . import trace_records as records
+from . import trace_text as text
+from .pointers import RecordSpec, record_codec
+from .xlat_file import FD_FLAGS, OPEN
+from .xlat_poll import POLL_EVENTS
+
+if TYPE_CHECKING:
+    from .stub import Param
+    from .trace import Call
+
+Answer = tuple[bool, str | None]
+_LATER: Final[Answer] = (True, None)
+_TYPED: Final[Answer] = (False, None)
+
+
+# -- poll ---------------------------------------------------------------------------------------
+
+
+def _pollfds(call: Call, addr: int, count: int) -> list[rec.Pollfd]:
+    codec = record_codec(rec.Pollfd, call.model)
+    count = min(count, call.style.strlen)
+    found: list[rec.Pollfd] = codec.unpack_array(call.as_.copyin(addr, count * codec.size))
+    return found
+
+
+def poll(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a poll call: the requests on entry, what is ready after the result."""
+    if param.name not in ("fds", "ufds"):
+        return _finish(call, param, entering)
+    addr, count = call.word(param), call.value_of("nfds") & 0xFFFFFFFF
+    if not addr:
+        return True, "NULL"
+    if not count:
+        return True, "[]"
+    try:
+        fds = _pollfds(call, addr, count)
+    except KernelError:
+        return True, text.pointer(addr)
+    parts = [records.pollfd_in(fd) for fd in fds]
+    if count > len(fds):
+        parts.append("...")
+    return True, f"[{', '.join(parts)}]"
+
+
+def _finish(call: Call, param: Param, entering: bool) -> Answer:
+    if entering and param is _last(call):
+        return _LATER
+    if not entering and not call.errno:
+        poll_result(call)
+    return _TYPED
+
+
+def _last(call: Call) -> Param | None:
+    return call.sig.params[-1] if call.sig else None
+
+
+def poll_result(call: Call) -> None:
+    """Set the text after the result: the descriptors with events, or that time ran out."""
+    if call.result == 0:
+        call.extra = "Timeout"
+        return
+    addr = call.args[0]
+    try:
+        fds = _pollfds(call, addr, call.args[1] & 0xFFFFFFFF)
+    except KernelError:
+        return
+    ready = ", ".join(
+        f"{{fd={fd.fd}, revents={POLL_EVENTS.text(POLL_EVENTS.to_lx[fd.revents])}}}"
+        for fd in fds
+        if fd.revents and fd.fd >= 0
+    )
+    call.extra = f"[{ready}]"
+
+
+def ppoll(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a ppoll call: as poll, and the time that is left."""
+    handled, shown = poll(call, param, entering)
+    if not entering and param is _last(call) and not call.errno and call.result:
+        left = _left(call, "tsp") or _left(call, "timeout") or _left(call, "tmo_p")
+        if left:
+            call.extra += f", left {left}"
+    return handled, shown
+
+
+def _left(call: Call, name: str) -> str:
+    if call.sig is None:
+        return ""
+    for param in call.sig.params:
+        if param.name == name and isinstance(param.spec, RecordSpec) and call.word(param):
+            return call.record_at(call.word(param), param.spec)
+    return ""
+
+
+# -- select -------------------------------------------------------------------------------------
+
+_SETS: Final = (("readfds", "in"), ("writefds", "out"), ("exceptfds", "except"))
+_NAMES: Final = {
+    "readfds": "readfds",
+    "inp": "readfds",
+    "writefds": "writefds",
+    "outp": "writefds",
+    "exceptfds": "exceptfds",
+    "exp": "exceptfds",
+}
+
+
+def _fdset(call: Call, addr: int) -> str:
+    if not addr:
+        return "NULL"
+    nfds = min(max(call.args[0] & 0xFFFFFFFF, 0), 1024)
+    word = call.model.bits // 8
+    size = (nfds + word * 8 - 1) // (word * 8) * word
+    try:
+        bits = int.from_bytes(call.as_.copyin(addr, size), "little") if size else 0
+    except KernelError:
+        return text.pointer(addr)
+    return "[" + " ".join(str(n) for n in range(nfds) if bits >> n & 1) + "]"
+
+
+def select(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a select call: the sets asked for on entry, the sets that are ready after the result."""
+    if param.name in _NAMES:
+        return True, _fdset(call, call.word(param))
+    if not entering and param is _last(call):
+        _select_result(call)
+    elif entering and param is _last(call):
+        if isinstance(param.spec, RecordSpec):
+            call.kept["timeout"] = call.record_at(call.word(param), param.spec)
+        return _LATER
+    if "timeout" in call.kept and isinstance(param.spec, RecordSpec):
+        return True, str(call.kept["timeout"])
+    return _TYPED
+
+
+def pselect6(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a pselect6 call: as select; the signal set is behind a pointer."""
+    if param is not _last(call):
+        return select(call, param, entering)
+    if entering:
+        return _LATER
+    _select_result(call)
+    addr = call.word(param)
+    if not addr:
+        return True, "NULL"
+    codec = record_codec(rec.Sigset6, call.model)
+    try:
+        inner = codec.unpack(call.as_.copyin(addr, codec.size))
+        if not inner.addr:
+            return True, f"{{sigmask=NULL, sigsetsize={inner.size}}}"
+        mask = int.from_bytes(call.as_.copyin(inner.addr, 8), "little")
+    except KernelError:
+        return True, text.pointer(addr)
+    return True, f"{{sigmask={text.sigset(mask)}, sigsetsize={inner.size}}}"
+
+
+def _select_result(call: Call) -> None:
+    if call.errno or call.result is None:
+        return
+    if call.result == 0:
+        call.extra = "Timeout"
+        return
+    parts = []
+    for index, (_, label) in enumerate(_SETS):
+        addr = call.args[1 + index]
+        if addr:
+            shown = _fdset(call, addr)
+            if shown != "[]":
+                parts.append(f"{label} {shown}")
+    left = _left(call, "timeout") or _left(call, "tsp") or _left(call, "tvp")
+    if left:
+        parts.append(f"left {left}")
+    call.extra = ", ".join(parts)
+
+
+# -- fcntl --------------------------------------------------------------------------------------
+
+_LOCKS: Final = {5: 0, 6: 0, 7: 0, 12: 1, 13: 1, 14: 1, 36: 2, 37: 2, 38: 2}
+_NO_ARG: Final = frozenset({1, 3, 9, 11, 1025, 1032, 1034})
+
+
+def fcntl(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a fcntl call: the argument that the command has."""
+    if param.name != "arg":
+        return _TYPED
+    cmd = call.value_of("cmd") & 0xFFFFFFFF
+    word = call.word(param)
+    if cmd in _NO_ARG:
+        if entering:
+            return _LATER
+        _fcntl_result(call, cmd)
+        return True, ""
+    if cmd in _LOCKS:
+        return _lock(call, cmd, word, entering)
+    number = (word & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+    if cmd == 2:
+        return True, FD_FLAGS.text(word & 0xFFFFFFFF)
+    if cmd == 4:
+        return True, OPEN.text(word & 0xFFFFFFFF)
+    if cmd == 10:
+        return True, lx_signal_name(number) if number else "0"
+    if cmd in (0, 1030, 8, 1024, 1031):
+        return True, str(number)
+    return True, hex(word) if word else "0"
+
+
+def _fcntl_result(call: Call, cmd: int) -> None:
+    result = call.result
+    if call.errno or result is None:
+        return
+    if cmd == 1 and result:
+        call.extra = "flags " + FD_FLAGS.text(result)
+    elif cmd == 3:
+        call.extra = "flags " + OPEN.text(result)
+        call.kept["hex"] = True
+
+
+def _lock(call: Call, cmd: int, addr: int, entering: bool) -> Answer:
+    getting = cmd in (5, 12, 36)
+    if getting and entering:
+        return _LATER
+    record = rec.Flock64 if _LOCKS[cmd] or call.model.bits == 64 else rec.Flock
+    codec = record_codec(record, call.model)
+    try:
+        lock = codec.unpack(call.as_.copyin(addr, codec.size))
+    except KernelError:
+        return True, text.pointer(addr)
+    shown = records.flock(lock)
+    return True, f"{shown[:-1]}, l_pid={lock.pid}}}" if getting and not call.errno else shown
+
+
+# -- ioctl --------------------------------------------------------------------------------------
+
+IOCTLS: Final[dict[int, str]] = {
+    0x5401: "TCGETS",
+    0x5402: "TCSETS",
+    0x5403: "TCSETSW",
+    0x5404: "TCSETSF",
+    0x5405: "TCGETA",
+    0x5406: "TCSETA",
+    0x5407: "TCSETAW",
+    0x5408: "TCSETAF",
+    0x5409: "TCSBRK",
+    0x540A: "TCXONC",
+    0x540B: "TCFLSH",
+    0x540C: "TIOCEXCL",
+    0x540D: "TIOCNXCL",
+    0x540E: "TIOCSCTTY",
+    0x540F: "TIOCGPGRP",
+    0x5410: "TIOCSPGRP",
+    0x5411: "TIOCOUTQ",
+    0x5412: "TIOCSTI",
+    0x5413: "TIOCGWINSZ",
+    0x5414: "TIOCSWINSZ",
+    0x5415: "TIOCMGET",
+    0x541B: "FIONREAD",
+    0x5420: "TIOCPKT",
+    0x5421: "FIONBIO",
+    0x5422: "TIOCNOTTY",
+    0x5423: "TIOCSETD",
+    0x5424: "TIOCGETD",
+    0x5425: "TCSBRKP",
+    0x5429: "TIOCGSID",
+    0x5450: "FIONCLEX",
+    0x5451: "FIOCLEX",
+    0x5452: "FIOASYNC",
+    0x5460: "FIOQSIZE",
+    0x802C542A: "TCGETS2",
+    0x402C542B: "TCSETS2",
+    0x402C542C: "TCSETSW2",
+    0x402C542D: "TCSETSF2",
+    0x80045430: "TIOCGPTN",
+    0x40045431: "TIOCSPTLCK",
+    0x5441: "TIOCGPTPEER",
+    0x40049409: "FICLONE",
+    0x80086601: "FS_IOC_GETFLAGS",
+    0x1260: "BLKGETSIZE",
+    0x80081272: "BLKGETSIZE64",
+    0x8905: "SIOCATMARK",
+}
+_INT_OUT: Final = frozenset({0x540F, 0x5411, 0x541B, 0x5424, 0x5429, 0x80045430, 0x8905})
+_INT_IN: Final = frozenset({0x5410, 0x5421, 0x5452, 0x5423, 0x40045431, 0x5420})
+_PLAIN: Final = frozenset({0x5409, 0x540A, 0x540B, 0x540E, 0x5425, 0x5441})
+_NOTHING: Final = frozenset({0x540C, 0x540D, 0x5422, 0x5450, 0x5451})
+_DIRECTIONS: Final = ("_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE")
+
+
+def ioctl(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a ioctl call: the request by name, the argument by request."""
+    if param.name in ("request", "cmd"):
+        return True, ioctl_name(call.word(param) & 0xFFFFFFFF)
+    if param.name not in ("arg", "argp"):
+        return _TYPED
+    request = (call.args[1]) & 0xFFFFFFFF
+    addr = call.word(param)
+    if request in _NOTHING:
+        return True, ""
+    if request in _PLAIN:
+        return True, str(addr)
+    if request in _INT_IN:
+        return True, _int_at(call, addr)
+    if request in (0x5402, 0x5403, 0x5404):
+        return True, _termios(call, addr)
+    if request == 0x5414:
+        return True, _winsize(call, addr)
+    out = request in _INT_OUT or request in (0x5401, 0x5413)
+    if not out:
+        return True, hex(addr) if addr else "0"
+    if entering:
+        return _LATER
+    if call.errno:
+        return True, text.pointer(addr)
+    if request == 0x5401:
+        return True, _termios(call, addr)
+    return True, _winsize(call, addr) if request == 0x5413 else _int_at(call, addr)
+
+
+def ioctl_name(request: int) -> str:
+    """Name a request, or take its number apart as strace does."""
+    name = IOCTLS.get(request)
+    if name is not None:
+        return name
+    direction, size = request >> 30, request >> 16 & 0x3FFF
+    kind, number = request >> 8 & 0xFF, request & 0xFF
+    return f"_IOC({_DIRECTIONS[direction]}, {kind:#x}, {number:#x}, {size:#x})".replace(
+        ", 0x0)", ", 0)"
+    )
+
+
+def _int_at(call: Call, addr: int) -> str:
+    try:
+        return f"[{(call.as_.load_u32(addr) ^ 0x80000000) - 0x80000000}]"
+    except KernelError:
+        return text.pointer(addr)
+
+
+def _winsize(call: Call, addr: int) -> str:
+    codec = record_codec(rec.Winsize, call.model)
+    try:
+        return records.winsize(codec.unpack(call.as_.copyin(addr, codec.size)))
+    except KernelError:
+        return text.pointer(addr)
+
+
+_LFLAGS: Final = (
+    (0x1, "isig"),
+    (0x2, "icanon"),
+    (0x8, "echo"),
+)
+_SPEEDS: Final = (
+    0,
+    50,
+    75,
+    110,
+    134,
+    150,
+    200,
+    300,
+    600,
+    1200,
+    1800,
+    2400,
+    4800,
+    9600,
+    19200,
+    38400,
+)
+
+
+def _termios(call: Call, addr: int) -> str:
+    """Write the abbreviated form: B38400 opost isig icanon echo ..."""
+    codec = record_codec(rec.Termios, call.model)
+    try:
+        tio: rec.Termios = codec.unpack(call.as_.copyin(addr, codec.size))
+    except KernelError:
+        return text.pointer(addr)
+    speed = tio.cflag & 0o17
+    words = [f"B{_SPEEDS[speed]}" if not tio.cflag & 0o10000 else f"B{0o10000 | speed:#o}"]
+    words.append("opost" if tio.oflag & 1 else "-opost")
+    words += [name if tio.lflag & bit else "-" + name for bit, name in _LFLAGS]
+    return "{" + " ".join(words) + " ...}"
+
+
+# -- prctl --------------------------------------------------------------------------------------
+
+_PR_NO_ARG: Final = frozenset({3, 7, 14, 21, 27, 30, 34})
+_PR_DECIMAL: Final = frozenset({4, 8, 13, 29, 36, 41})
+
+
+def prctl(call: Call, param: Param, entering: bool) -> Answer:
+    """Write a prctl call: as many arguments as the option has, by its type."""
+    option = call.args[0] & 0xFFFFFFFF
+    if param.first == 0:
+        return _TYPED
+    word = call.word(param)
+    index = param.first - 1
+    if option in _PR_NO_ARG:
+        if not entering and option == 3 and call.result is not None and not call.errno:
+            names = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
+            call.extra = names[call.result] if call.result < 3 else ""
+        return (True, None) if entering and param is _last(call) else (True, "")
+    if option in (15, 16):
+        if index:
+            return True, ""
+        if option == 16 and entering:
+            return _LATER
+        return True, call.string(word, 15) if not call.errno else text.pointer(word)
+    if option == 1 and not index:
+        return True, lx_signal_name(word) if word else "0"
+    if option in (2, 37) and not index:
+        if entering:
+            return _LATER
+        return True, text.pointer(word) if call.errno else _int_at(call, word)
+    if option in (1, 2, 37) or (option in _PR_DECIMAL and index):
+        return True, ""
+    if option in _PR_DECIMAL:
+        return True, str(word)
+    return True, hex(word) if word else "0"
