@@ -2,8 +2,8 @@
 
 A queue holds interests: a descriptor, the open file behind it, the events wanted and a datum. Each
 interest hangs a standing hook on the pollhead of its file; a wakeup puts it on the ready list. Who
-waits takes from the ready list and asks the file again, so that the list may hold too much but never
-too little.
+waits takes from the ready list and asks the file again, so the list may hold too much but never too
+little.
 
 The interest belongs to the open file: it ends when the last descriptor of that file is closed.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lxemu.kernel.anonfs import AnonVnode
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.eventfdfs import AnonVnode
 from lxemu.kernel.poll import (
     POLLERR,
     POLLHUP,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from lxemu.kernel.vfs.file import File
     from lxemu.kernel.vfs.vnode import Vfs
 
-# Behaviour of an interest, beside the POLL* bits (the first two are illumos' values).
-POLLONESHOT = 0x1000
-POLLET = 0x2000
-POLLWAKEUP = 1 << 20
-POLLEXCLUSIVE = 1 << 21
+# Behaviour of an interest, beside the POLL* bits (sys/epoll.h has them too).
+POLLEXCLUSIVE = 1 << 28
+POLLWAKEUP = 1 << 29
+POLLONESHOT = 1 << 30
+POLLET = 1 << 31
 
 _BEHAVIOUR = POLLONESHOT | POLLET | POLLWAKEUP | POLLEXCLUSIVE
 _ALWAYS = POLLERR | POLLHUP
@@ -56,9 +56,9 @@ class _InterestHook(PollHook):
 class Interest:
     """One watched descriptor.
 
-    On the pollhead of a kernel object the hook stays. A host descriptor is watched by level, so there
-    the hook is good for one wakeup and is hung again when the descriptor is found not ready; `seen`
-    holds what an edge-triggered interest has already reported of it.
+    On the pollhead of a kernel object the hook stays. A host descriptor is watched by level, so
+    there the hook is good for one wakeup, and is hung again when the descriptor is found not ready;
+    `seen` holds what an edge-triggered interest has already reported of it.
     """
 
     __slots__ = ("armed", "data", "events", "fd", "file", "flags", "head", "hook", "queue", "seen")
@@ -139,8 +139,8 @@ class EventQueue(AnonVnode):
 
     # -- changing -------------------------------------------------------------------------------
 
-    def add(self, fd: int, file: File, events: int, data: int) -> None:
-        """Watch `fd`. Raises EEXIST; EINVAL for itself; ELOOP for a circle, or too deep a nesting."""
+    def watch(self, fd: int, file: File, events: int, data: int) -> None:
+        """Watch `fd`. Raises EEXIST; EINVAL for itself; ELOOP for a circle or too deep a nest."""
         target = file.vnode
         if target is self:
             raise KernelError(Errno.EINVAL)
@@ -154,7 +154,7 @@ class EventQueue(AnonVnode):
         if interest.poll():
             self._ready_again(interest)
 
-    def modify(self, fd: int, file: File, events: int, data: int) -> None:
+    def change(self, fd: int, file: File, events: int, data: int) -> None:
         """Change the interest in `fd`. Raises ENOENT, EINVAL for one that is exclusive."""
         interest = self._find(fd, file)
         if (interest.flags | events) & POLLEXCLUSIVE:
@@ -163,7 +163,7 @@ class EventQueue(AnonVnode):
         if interest.poll():
             self._ready_again(interest)
 
-    def remove(self, fd: int, file: File) -> None:
+    def unwatch(self, fd: int, file: File) -> None:
         """Watch `fd` no more. Raises ENOENT."""
         self._drop(self._find(fd, file))
 
@@ -215,7 +215,7 @@ class EventQueue(AnonVnode):
     def harvest(self, limit: int, emit: Callable[[int, int], None]) -> int:
         """Give up to `limit` ready events to `emit(events, data)`; return how many there were.
 
-        An interest whose `emit` raises stays ready; the error is the caller's only if it was the first.
+        An interest whose `emit` raises stays ready; the error is raised only if it was the first.
         """
         count = 0
         for interest in tuple(self.ready):

@@ -1,59 +1,25 @@
-"""Event counters: a 64-bit number that reads take and writes add to (illumos eventfd(7), sys/eventfd.h)."""
+"""Event counters: 64-bit numbers that reads take and writes add to (illumos eventfd(7))."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
+from lxemu.kernel.anonfs import AnonVnode
 from lxemu.kernel.cv import CondVar
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.poll import POLLERR, POLLIN, POLLOUT, POLLRDNORM, Pollhead
 from lxemu.kernel.vfs.fcntl import O_NONBLOCK
-from lxemu.kernel.vfs.vnode import VCHR, Vattr, Vfs, Vnode, makedev
 
 if TYPE_CHECKING:
-    from lxemu.kernel.cred import Cred
     from lxemu.kernel.vfs.file import File
+    from lxemu.kernel.vfs.vnode import Vfs
 
 #: The counter never holds 2^64-1: a write that would reach it waits.
 COUNTER_MAX = (1 << 64) - 2
 _COUNTER_FULL = COUNTER_MAX + 1
 
 _U64 = struct.Struct("=Q")
-
-
-class AnonFs(Vfs):
-    """The file system of objects that only descriptors name: event counters and event queues."""
-
-    name = "anon_inodefs"
-
-    def __init__(self, fsid: int = makedev(0, 15)) -> None:
-        super().__init__(fsid)
-
-    def root(self) -> Vnode:
-        """There is no tree; raises ENOENT."""
-        raise KernelError(Errno.ENOENT)
-
-
-class AnonVnode(Vnode):
-    """A stream that has no name; `label` is what a listing of descriptors shows for it."""
-
-    __slots__ = ("created",)
-
-    label = b"anon_inode:[none]"
-
-    def __init__(self, vfs: Vfs) -> None:
-        super().__init__(vfs, VCHR, 0o600)
-        self.created = vfs.now()
-
-    def getattr(self, cred: Cred | None = None) -> Vattr:  # noqa: ARG002
-        """Return attributes without a file type, as anonymous objects have none."""
-        now = self.created
-        return Vattr(mode=0o600, fsid=self.vfs.fsid, nodeid=1, nlink=1, atime=now, mtime=now, ctime=now)
-
-    def fsync(self) -> None:
-        """Raise EINVAL: there is nothing to write out."""
-        raise KernelError(Errno.EINVAL)
 
 
 class EventFd(AnonVnode):

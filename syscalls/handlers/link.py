@@ -1,4 +1,4 @@
-"""Names of files: link(2), symlink(2), readlink(2), unlink(2), rename(2)."""
+"""Names of files: link(2), symlink(2), readlink(2), unlink(2), rename(2), mknod(2)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.ops import (
     link_tmpfile,
     vn_link,
+    vn_mknod,
     vn_remove,
     vn_rename,
     vn_rmdir,
     vn_symlink,
 )
-from lxemu.kernel.vfs.vnode import VLNK
+from lxemu.kernel.vfs.vnode import IFTOVT, VLNK, VREG
 from syscalls.abi import (
     AT_FDCWD,
     At,
     AtLink,
     AtUnlink,
+    Dev,
     DirFd,
     Int,
+    Mode,
     OutBuf,
     Path,
     RenameFlags,
@@ -35,7 +38,7 @@ LX_RENAME_WHITEOUT = 4
 
 @syscall
 def link(lwp: Lwp, oldpath: Path, newpath: Path) -> int:
-    """Give a file another name: link(2)."""
+    """Give a file another name."""
     return _link(lwp, AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)
 
 
@@ -43,7 +46,7 @@ def link(lwp: Lwp, oldpath: Path, newpath: Path) -> int:
 def linkat(
     lwp: Lwp, olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: AtLink
 ) -> int:
-    """Give a file another name: linkat(2)."""
+    """Give a file another name."""
     return _link(lwp, olddirfd, oldpath, newdirfd, newpath, flags)
 
 
@@ -72,13 +75,13 @@ def _link(
 
 @syscall
 def symlink(lwp: Lwp, target: Path, linkpath: Path) -> int:
-    """Make a symbolic link: symlink(2)."""
+    """Make a symbolic link."""
     return _symlink(lwp, target, AT_FDCWD, linkpath)
 
 
 @syscall
 def symlinkat(lwp: Lwp, target: Path, newdirfd: DirFd, linkpath: Path) -> int:
-    """Make a symbolic link: symlinkat(2)."""
+    """Make a symbolic link."""
     return _symlink(lwp, target, newdirfd, linkpath)
 
 
@@ -91,13 +94,13 @@ def _symlink(lwp: Lwp, target: bytes, newdirfd: int, linkpath: bytes) -> int:
 
 @syscall
 def readlink(lwp: Lwp, path: Path, buf: OutBuf, bufsiz: Int) -> int:
-    """Read the target of a symbolic link, without a NUL: readlink(2)."""
+    """Read the target of a symbolic link, without a NUL."""
     return _readlink(lwp, AT_FDCWD, path, buf, bufsiz)
 
 
 @syscall
 def readlinkat(lwp: Lwp, dirfd: DirFd, path: Path, buf: OutBuf, bufsiz: Int) -> int:
-    """Read the target of a symbolic link; an empty path is the descriptor itself: readlinkat(2)."""
+    """Read the target of a symbolic link; an empty path is the descriptor itself."""
     return _readlink(lwp, dirfd, path, buf, bufsiz)
 
 
@@ -115,14 +118,14 @@ def _readlink(lwp: Lwp, dirfd: int, path: bytes, buf: int, bufsiz: int) -> int:
 
 @syscall
 def unlink(lwp: Lwp, path: Path) -> int:
-    """Remove a name of a file: unlink(2)."""
+    """Remove a name of a file."""
     vn_remove(lwp.proc, start(lwp, AT_FDCWD, path), path)
     return 0
 
 
 @syscall
 def unlinkat(lwp: Lwp, dirfd: DirFd, path: Path, flags: AtUnlink) -> int:
-    """Remove a name of a file or, with AT_REMOVEDIR, an empty directory: unlinkat(2)."""
+    """Remove a name of a file or, with AT_REMOVEDIR, an empty directory."""
     remove = vn_rmdir if flags & At.REMOVEDIR else vn_remove
     remove(lwp.proc, start(lwp, dirfd, path), path)
     return 0
@@ -130,13 +133,13 @@ def unlinkat(lwp: Lwp, dirfd: DirFd, path: Path, flags: AtUnlink) -> int:
 
 @syscall
 def rename(lwp: Lwp, oldpath: Path, newpath: Path) -> int:
-    """Move a file: rename(2)."""
+    """Move a file."""
     return _rename(lwp, AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)
 
 
 @syscall
 def renameat(lwp: Lwp, olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path) -> int:
-    """Move a file: renameat(2)."""
+    """Move a file."""
     return _rename(lwp, olddirfd, oldpath, newdirfd, newpath, 0)
 
 
@@ -149,7 +152,7 @@ def renameat2(
     newpath: Path,
     flags: RenameFlags,
 ) -> int:
-    """Move a file, only to a free name, or swap two files: renameat2(2).
+    """Move a file, only to a free name, or swap two files.
 
     Deviation: RENAME_WHITEOUT is refused with EINVAL, as by a file system that has no whiteouts.
     """
@@ -173,4 +176,28 @@ def _rename(
         noreplace=flags & LX_RENAME_NOREPLACE != 0,
         exchange=flags & LX_RENAME_EXCHANGE != 0,
     )
+    return 0
+
+
+_S_IFMT = 0o170000
+
+
+@syscall
+def mknod(lwp: Lwp, path: Path, mode: Mode, dev: Dev) -> int:
+    """Make a file, fifo, socket or device node."""
+    return _mknod(lwp, AT_FDCWD, path, mode, dev)
+
+
+@syscall
+def mknodat(lwp: Lwp, dirfd: DirFd, path: Path, mode: Mode, dev: Dev) -> int:
+    """Make a file, fifo, socket or device node."""
+    return _mknod(lwp, dirfd, path, mode, dev)
+
+
+def _mknod(lwp: Lwp, dirfd: int, path: bytes, mode: int, dev: int) -> int:
+    kind = mode & _S_IFMT
+    vtype = IFTOVT.get(kind) if kind else VREG
+    if vtype is None:
+        raise KernelError(Errno.EINVAL)
+    vn_mknod(lwp.proc, start(lwp, dirfd, path), path, vtype, mode & 0o7777, dev)
     return 0

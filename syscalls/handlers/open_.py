@@ -1,7 +1,8 @@
-"""Opening, closing and duplicating descriptors: open(2), close(2), dup(2), memfd_create(2)."""
+"""Opening, and closing descriptors: open(2), close(2), memfd_create(2)."""
 
 from __future__ import annotations
 
+from lxemu.kernel.anonfs import anon_files
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs import fcntl as f
@@ -13,7 +14,6 @@ from syscalls.abi import (
     AT_FDCWD,
     CloseRangeFlags,
     DirFd,
-    Dup3Flags,
     Fd,
     In,
     MemfdFlags,
@@ -29,9 +29,8 @@ from syscalls.abi import (
 )
 from syscalls.abi.xlat_file import OPEN_STRICT
 from syscalls.handlers.paths import start
+from syscalls.handlers.transfer import MAX_NON_LFS
 
-#: Largest file that may be opened without O_LARGEFILE (MAX_NON_LFS).
-MAX_NON_LFS = 0x7FFFFFFF
 _MODE_BITS = 0o7777
 
 
@@ -63,13 +62,13 @@ def open_(lwp: Lwp, path: Path, flags: OpenFlags, mode: Mode) -> int:
 
 @syscall
 def openat(lwp: Lwp, dirfd: DirFd, path: Path, flags: OpenFlags, mode: Mode) -> int:
-    """Open (and make) a file: openat(2)."""
+    """Open (and make) a file."""
     return _open(lwp, start(lwp, dirfd, path), path, flags, mode)
 
 
 @syscall
 def creat(lwp: Lwp, path: Path, mode: Mode) -> int:
-    """Make an empty file and open it for writing: creat(2)."""
+    """Make an empty file and open it for writing."""
     flags = f.O_CREAT | f.O_WRONLY | f.O_TRUNC
     if lwp.brand.bits == 64:
         flags |= f.O_LARGEFILE
@@ -78,7 +77,7 @@ def creat(lwp: Lwp, path: Path, mode: Mode) -> int:
 
 @syscall
 def openat2(lwp: Lwp, dirfd: DirFd, path: Ptr, how: In[OpenHow], size: Size) -> int:
-    """Open a file with a restricted path walk: openat2(2).
+    """Open a file with a restricted path walk.
 
     Deviation: RESOLVE_CACHED has no effect, for a lookup here never waits for a disk.
     """
@@ -132,14 +131,14 @@ def _open_how(lwp: Lwp, how: In[OpenHow], size: int) -> tuple[int, int, int]:
 
 @syscall
 def close(lwp: Lwp, fd: Fd) -> int:
-    """Close a descriptor: close(2)."""
+    """Close a descriptor."""
     lwp.proc.files.close(fd)
     return 0
 
 
 @syscall
 def close_range(lwp: Lwp, first: UInt, last: UInt, flags: CloseRangeFlags) -> int:
-    """Close descriptors, or mark them close-on-exec: close_range(2)."""
+    """Close descriptors, or mark them close-on-exec."""
     if first > last:
         raise KernelError(Errno.EINVAL)
     proc = lwp.proc
@@ -155,38 +154,18 @@ LX_CLOSE_RANGE_UNSHARE = 2
 LX_CLOSE_RANGE_CLOEXEC = 4
 
 
-@syscall
-def dup(lwp: Lwp, fd: Fd) -> int:
-    """Duplicate a descriptor to the lowest free one: dup(2)."""
-    return lwp.proc.files.dup(fd)
-
-
-@syscall
-def dup2(lwp: Lwp, oldfd: Fd, newfd: Fd) -> int:
-    """Duplicate a descriptor to a given one: dup2(2)."""
-    return lwp.proc.files.dup2(oldfd, newfd)
-
-
-@syscall
-def dup3(lwp: Lwp, oldfd: Fd, newfd: Fd, flags: Dup3Flags) -> int:
-    """Duplicate a descriptor to a different one, with flags: dup3(2)."""
-    if oldfd == newfd:
-        raise KernelError(Errno.EINVAL)
-    return lwp.proc.files.dup2(oldfd, newfd, flags & f.O_CLOEXEC != 0)
-
-
 LX_MFD_CLOEXEC = 0x01
 LX_MFD_ALLOW_SEALING = 0x02
 LX_MFD_HUGETLB = 0x04
 LX_MFD_NOEXEC_SEAL = 0x08
 LX_MFD_EXEC = 0x10
-_MFD_PREFIX = b"memfd:"
+_MFD_PREFIX = b"/memfd:"
 _MFD_NAME_MAX = 249
 
 
 @syscall
 def memfd_create(lwp: Lwp, name: Ptr, flags: MemfdFlags) -> int:
-    """Make a file that only a descriptor names: memfd_create(2).
+    """Make a file that only a descriptor names.
 
     Deviation: there are no seals; sealing a file fails as on one made without MFD_ALLOW_SEALING.
     """
@@ -197,8 +176,7 @@ def memfd_create(lwp: Lwp, name: Ptr, flags: MemfdFlags) -> int:
     label = copyin_string(lwp.as_, name, _MFD_NAME_MAX + 1, Errno.EINVAL)
     proc = lwp.proc
     mode = 0o666 if flags & LX_MFD_NOEXEC_SEAL else 0o777
-    vnode = lwp.machine.anon_tmpfs().root().tmpfile(mode, proc.cred)
-    where = Name(None, b"/" + _MFD_PREFIX + label, vnode)
-    where.unlinked = True
-    file = File(vnode, where, f.FREAD | f.FWRITE | f.O_LARGEFILE, proc.cred)
+    proc.files.lowest()
+    files = anon_files(lwp.machine)
+    file = files.memory_file(_MFD_PREFIX + label, mode, f.O_LARGEFILE, proc.cred)
     return proc.files.alloc(file, 0, flags & LX_MFD_CLOEXEC != 0)

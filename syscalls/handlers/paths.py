@@ -1,7 +1,7 @@
 """Where the path of a call starts and where it leads: the part that all *at calls share.
 
-Order, as Linux's getname and path_init have it: an empty path is ENOENT before the descriptor is looked
-at; an absolute path never looks at it; a descriptor that is no directory is ENOTDIR from the walk.
+Order, as Linux's getname and path_init have it: an empty path is ENOENT before the descriptor is
+looked at; an absolute path never looks at it; no directory is ENOTDIR, from the walk.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs.fcntl import O_PATH
 from lxemu.kernel.vfs.lookup import lookupname
 from syscalls.abi import AT_FDCWD, At
 
@@ -46,8 +47,8 @@ def locate(lwp: Lwp, dirfd: int, path: bytes, flags: int = 0) -> Name:
 
 
 def open_file(lwp: Lwp, fd: int) -> File:
-    """Return the open file of *fd*; EBADF also for one opened with O_PATH (fdget, not fdget_raw)."""
+    """Return the open file of *fd*; EBADF also for one opened with O_PATH (Linux's fdget)."""
     file = lwp.proc.files.get(fd)
-    if file.flags & 1 << 28:
+    if file.flags & O_PATH:
         raise KernelError(Errno.EBADF)
     return file

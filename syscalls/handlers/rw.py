@@ -1,8 +1,6 @@
-"""Reading and writing: read(2), readv(2), pread(2), lseek(2) and their kin.
+"""Reading, writing, positions, lengths, storage: read(2), pread(2), lseek(2), fsync(2).
 
-A transfer that meets a bad page counts the bytes before it (regular files) or fails as a whole and
-leaves the data where they were (streams), as Linux does. Long transfers go in pieces of `CHUNK`, so that
-a guest's idea of a large buffer is never the size of a Python object.
+The rows of the tables name these functions; the work of a transfer is in `transfer`.
 """
 
 from __future__ import annotations
@@ -10,14 +8,16 @@ from __future__ import annotations
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
-from lxemu.kernel.rctl import RLIM_INFINITY, RLIMIT_FSIZE
-from lxemu.kernel.sig import sigtolwp
-from lxemu.kernel.signal import SIGXFSZ
-from lxemu.kernel.vfs.fcntl import FIONREAD, FREAD, FWRITE, O_APPEND, O_LARGEFILE
+from lxemu.kernel.rctl import RLIMIT_FSIZE
+from lxemu.kernel.vfs.attr import vn_truncate
+from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, MAXOFFSET, O_LARGEFILE
 from lxemu.kernel.vfs.file import File
-from lxemu.kernel.vfs.vnode import VCHR
+from lxemu.kernel.vfs.vnode import VBLK, VDIR, VFIFO, VLNK, VREG
 from syscalls.abi import (
+    AT_FDCWD,
     MAX_RW,
+    Fadvice,
+    FallocMode,
     Fd,
     In,
     InBuf,
@@ -27,23 +27,29 @@ from syscalls.abi import (
     OffPair,
     Out,
     OutBuf,
+    Path,
     RwfFlags,
     S64Mem,
     Size,
+    SyncRangeFlags,
     UInt,
     ULong,
     Whence,
-    get_iovec,
     syscall,
 )
-from syscalls.handlers.open_ import MAX_NON_LFS
-from syscalls.handlers.paths import open_file
-
-#: Bytes moved at a time.
-CHUNK = 1 << 20
-#: How much of a stream's buffer is checked beforehand: what a pipe holds.
-_STREAM = 1 << 16
-_USER_BITS = 47
+from syscalls.handlers.paths import locate, open_file
+from syscalls.handlers.splice import copy_file_range, sendfile, splice, tee, vmsplice
+from syscalls.handlers.transfer import (
+    CHUNK,
+    MAX_NON_LFS,
+    USER_BITS,
+    check_limit,
+    check_mode,
+    read_into,
+    user_vector,
+    within_limits,
+    write_from,
+)
 
 LX_RWF_DSYNC = 0x02
 LX_RWF_SYNC = 0x04
@@ -58,9 +64,9 @@ LX_RWF_SUPPORTED = 0x3F
 
 @syscall
 def read(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size) -> int:
-    """Read at the position of a descriptor: read(2)."""
+    """Read at the position of a descriptor."""
     file = lwp.proc.files.get(fd)
-    if file.stream or count > CHUNK or buf >> _USER_BITS:
+    if file.stream or count > CHUNK or buf >> USER_BITS:
         return _read_slow(lwp, file, buf, count)
     data = file.read(count)
     try:
@@ -74,7 +80,7 @@ def read(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size) -> int:
 
 @syscall
 def write(lwp: Lwp, fd: Fd, buf: InBuf, count: Size) -> int:
-    """Write at the position of a descriptor: write(2)."""
+    """Write at the position of a descriptor."""
     file = lwp.proc.files.get(fd)
     if count <= CHUNK:
         try:
@@ -83,7 +89,7 @@ def write(lwp: Lwp, fd: Fd, buf: InBuf, count: Size) -> int:
             return _write_slow(lwp, file, buf, count)
         if file.stream:
             return file.write(data)
-        return file.write(_within_limits(lwp, file, None, data))
+        return file.write(within_limits(lwp, file, None, data))
     return _write_slow(lwp, file, buf, count)
 
 
@@ -93,7 +99,7 @@ def pread64(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size, pos: Off64) -> int:
     if pos < 0:
         raise KernelError(Errno.EINVAL)
     file = lwp.proc.files.get(fd)
-    if file.stream or count > CHUNK or buf >> _USER_BITS:
+    if file.stream or count > CHUNK or buf >> USER_BITS:
         return _read_slow(lwp, file, buf, count, pos)
     data = file.pread(count, pos)
     try:
@@ -112,25 +118,17 @@ def pwrite64(lwp: Lwp, fd: Fd, buf: InBuf, count: Size, pos: Off64) -> int:
 
 
 def _read_slow(lwp: Lwp, file: File, buf: int, count: int, pos: int | None = None) -> int:
-    _check_mode(file, FREAD, pos)
-    if buf >> _USER_BITS or buf + count >> _USER_BITS:
+    check_mode(file, FREAD, pos)
+    if buf >> USER_BITS or buf + count >> USER_BITS:
         raise KernelError(Errno.EFAULT)
-    return _read_into(lwp, file, [(buf, min(count, MAX_RW))], pos)
+    return read_into(lwp, file, [(buf, min(count, MAX_RW))], pos)
 
 
 def _write_slow(lwp: Lwp, file: File, buf: int, count: int, pos: int | None = None) -> int:
-    _check_mode(file, FWRITE, pos)
-    if buf >> _USER_BITS or buf + count >> _USER_BITS:
+    check_mode(file, FWRITE, pos)
+    if buf >> USER_BITS or buf + count >> USER_BITS:
         raise KernelError(Errno.EFAULT)
-    return _write_from(lwp, file, [(buf, min(count, MAX_RW))], pos)
-
-
-def _check_mode(file: File, mode: int, pos: int | None) -> None:
-    """Check what comes before the buffer: a position at all (ESPIPE), then the mode (EBADF)."""
-    if pos is not None and file.stream and not file.vnode.seek_check():
-        raise KernelError(Errno.ESPIPE)
-    if not file.flags & mode:
-        raise KernelError(Errno.EBADF)
+    return write_from(lwp, file, [(buf, min(count, MAX_RW))], pos)
 
 
 def _put_prefix(lwp: Lwp, buf: int, data: bytes) -> int:
@@ -147,19 +145,19 @@ def _put_prefix(lwp: Lwp, buf: int, data: bytes) -> int:
 
 @syscall
 def readv(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong) -> int:
-    """Read into several buffers: readv(2)."""
+    """Read into several buffers."""
     return _readv(lwp, lwp.proc.files.get(fd), iov, iovcnt, None)
 
 
 @syscall
 def writev(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong) -> int:
-    """Write from several buffers: writev(2)."""
+    """Write from several buffers."""
     return _writev(lwp, lwp.proc.files.get(fd), iov, iovcnt, None)
 
 
 @syscall
 def preadv(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair) -> int:
-    """Read into several buffers from a given position: preadv(2)."""
+    """Read into several buffers from a given position."""
     if pos < 0:
         raise KernelError(Errno.EINVAL)
     return _readv(lwp, lwp.proc.files.get(fd), iov, iovcnt, pos)
@@ -167,17 +165,15 @@ def preadv(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair) -> int
 
 @syscall
 def pwritev(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair) -> int:
-    """Write from several buffers at a given position: pwritev(2)."""
+    """Write from several buffers at a given position."""
     if pos < 0:
         raise KernelError(Errno.EINVAL)
     return _writev(lwp, lwp.proc.files.get(fd), iov, iovcnt, pos)
 
 
 @syscall
-def preadv2(
-    lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair, flags: RwfFlags
-) -> int:
-    """Read into several buffers, position -1 meaning the current one: preadv2(2)."""
+def preadv2(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair, flags: RwfFlags) -> int:
+    """Read into several buffers, position -1 meaning the current one."""
     if pos < -1:
         raise KernelError(Errno.EINVAL)
     file = lwp.proc.files.get(fd)
@@ -186,10 +182,8 @@ def preadv2(
 
 
 @syscall
-def pwritev2(
-    lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair, flags: RwfFlags
-) -> int:
-    """Write from several buffers, position -1 meaning the current one: pwritev2(2)."""
+def pwritev2(lwp: Lwp, fd: Fd, iov: In[Iovec], iovcnt: ULong, pos: OffPair, flags: RwfFlags) -> int:
+    """Write from several buffers, position -1 meaning the current one."""
     if pos < -1:
         raise KernelError(Errno.EINVAL)
     file = lwp.proc.files.get(fd)
@@ -200,38 +194,30 @@ def pwritev2(
 def _readv(
     lwp: Lwp, file: File, iov: In[Iovec], count: int, pos: int | None, flags: int = 0
 ) -> int:
-    _check_mode(file, FREAD, pos)
-    vector = _vector(iov, count)
+    check_mode(file, FREAD, pos)
+    vector = user_vector(iov, count)
     if flags:
         _check_rwf(file, flags, POLLIN)
-    return _read_into(lwp, file, vector, pos)
+    return read_into(lwp, file, vector, pos)
 
 
 def _writev(
     lwp: Lwp, file: File, iov: In[Iovec], count: int, pos: int | None, flags: int = 0
 ) -> int:
-    _check_mode(file, FWRITE, pos)
-    vector = _vector(iov, count)
+    check_mode(file, FWRITE, pos)
+    vector = user_vector(iov, count)
     if not flags:
-        return _write_from(lwp, file, vector, pos)
+        return write_from(lwp, file, vector, pos)
     _check_rwf(file, flags, POLLOUT)
     if flags & LX_RWF_APPEND and not file.stream:
         before = file.offset
-        done = _write_from(lwp, file, vector, file.vnode.size())
+        done = write_from(lwp, file, vector, file.vnode.size())
         file.offset = before if pos is not None else file.vnode.size()
     else:
-        done = _write_from(lwp, file, vector, pos)
+        done = write_from(lwp, file, vector, pos)
     if flags & (LX_RWF_DSYNC | LX_RWF_SYNC) and done and not file.stream:
         file.vnode.fsync()
     return done
-
-
-def _vector(iov: In[Iovec], count: int) -> list[tuple[int, int]]:
-    vector = get_iovec(iov, count)
-    for base, size in vector:
-        if base + size >> _USER_BITS:
-            raise KernelError(Errno.EFAULT)
-    return vector
 
 
 def _check_rwf(file: File, flags: int, events: int) -> None:
@@ -247,153 +233,6 @@ def _check_rwf(file: File, flags: int, events: int) -> None:
             raise KernelError(Errno.EAGAIN)
 
 
-# -- the transfer ---------------------------------------------------------------------------------
-
-
-def _read_into(lwp: Lwp, file: File, vector: list[tuple[int, int]], pos: int | None) -> int:
-    """Fill the buffers of *vector* in order; stop at a short read."""
-    total = sum(size for _, size in vector)
-    if file.stream:
-        total = min(total, _stream_room(lwp, file, vector, min(total, _STREAM)))
-    done = 0
-    while True:
-        want = min(CHUNK, total - done)
-        try:
-            data = file.read(want) if pos is None else file.pread(want, pos + done)
-        except KernelError:
-            if done:
-                return done
-            raise
-        put = _scatter(lwp, vector, done, data)
-        done += put
-        if put < len(data):
-            if pos is None and not file.stream:
-                file.offset -= len(data) - put
-            if not done:
-                raise KernelError(Errno.EFAULT)
-            return done
-        if put < want or done >= total or (file.stream and file.vnode.type != VCHR):
-            return done
-
-
-def _stream_room(lwp: Lwp, file: File, vector: list[tuple[int, int]], want: int) -> int:
-    """Return how much may be read from a stream without losing data to a bad page.
-
-    EFAULT when the stream holds more than the good part of the buffer.
-    """
-    room = 0
-    for base, size in vector:
-        if room >= want:
-            break
-        part = min(size, want - room)
-        good = lwp.as_.writable_prefix(base, part)
-        room += good
-        if good < part:
-            if not room or file.vnode.type == VCHR:
-                raise KernelError(Errno.EFAULT)
-            if file.ioctl(FIONREAD) > room:
-                raise KernelError(Errno.EFAULT)
-            return room
-    return MAX_RW
-
-
-def _scatter(lwp: Lwp, vector: list[tuple[int, int]], skip: int, data: bytes) -> int:
-    """Store *data* in the buffers from byte *skip* of them on; return how much was stored."""
-    as_ = lwp.as_
-    done, end = 0, len(data)
-    for base, size in vector:
-        if skip >= size:
-            skip -= size
-            continue
-        part = data[done : done + size - skip] if done or end > size - skip else data
-        try:
-            as_.copyout(base + skip, part)
-        except KernelError:
-            room = as_.writable_prefix(base + skip, len(part))
-            as_.copyout(base + skip, part[:room])
-            return done + room
-        done += len(part)
-        skip = 0
-        if done == end:
-            break
-    return done
-
-
-def _write_from(lwp: Lwp, file: File, vector: list[tuple[int, int]], pos: int | None) -> int:
-    """Write the buffers of *vector* in order; stop at a short write or a bad page."""
-    total = sum(size for _, size in vector)
-    done = 0
-    while True:
-        want = min(CHUNK, total - done)
-        data = _gather(lwp, vector, done, want)
-        bad = len(data) < want
-        if bad and (not data or (file.stream and file.vnode.type != VCHR)):
-            if done:
-                return done
-            raise KernelError(Errno.EFAULT)
-        try:
-            if not file.stream:
-                data = _within_limits(lwp, file, None if pos is None else pos + done, data)
-            put = file.write(data) if pos is None else file.pwrite(data, pos + done)
-        except KernelError:
-            if done:
-                return done
-            raise
-        done += put
-        if put < want or done >= total:
-            return done
-
-
-def _gather(lwp: Lwp, vector: list[tuple[int, int]], skip: int, want: int) -> bytes:
-    """Copy in *want* bytes from byte *skip* of the buffers on; fewer when there is a bad page."""
-    as_ = lwp.as_
-    parts: list[bytes] = []
-    for base, size in vector:
-        if skip >= size:
-            skip -= size
-            continue
-        part = min(size - skip, want)
-        try:
-            parts.append(as_.copyin(base + skip, part))
-        except KernelError:
-            good = as_.readable_prefix(base + skip, part)
-            parts.append(as_.copyin(base + skip, good))
-            break
-        want -= part
-        skip = 0
-        if not want:
-            break
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _within_limits(lwp: Lwp, file: File, pos: int | None, data: bytes) -> bytes:
-    """Cut *data* to the limits on the size of files: RLIMIT_FSIZE and files opened as small.
-
-    EFBIG when there is no room at all, with SIGXFSZ for the resource limit (generic_write_checks).
-    """
-    limit = lwp.proc.rctls.soft(RLIMIT_FSIZE)
-    flags = file.flags
-    if limit == RLIM_INFINITY and flags & O_LARGEFILE or not data or not flags & FWRITE:
-        return data
-    if flags & O_APPEND:
-        pos = file.vnode.size()
-    elif pos is None:
-        pos = file.offset
-    check_limit(lwp, pos, limit)
-    if not flags & O_LARGEFILE:
-        limit = min(limit, MAX_NON_LFS)
-        if pos >= limit:
-            raise KernelError(Errno.EFBIG)
-    return data[: limit - pos]
-
-
-def check_limit(lwp: Lwp, pos: int, limit: int) -> None:
-    """Send SIGXFSZ and raise EFBIG when position *pos* is at or over the file size limit."""
-    if pos >= limit:
-        sigtolwp(lwp, SIGXFSZ, lwp.proc.siginfo(SIGXFSZ))
-        raise KernelError(Errno.EFBIG)
-
-
 # -- position -------------------------------------------------------------------------------------
 
 _SEEK_MAX = 4
@@ -402,7 +241,7 @@ _OFF32_MAX = 0x7FFFFFFF
 
 @syscall
 def lseek(lwp: Lwp, fd: Fd, offset: Off, whence: Whence) -> int:
-    """Move the position: lseek(2)."""
+    """Move the position."""
     pos = _seek(lwp, fd, offset, whence)
     if pos > _OFF32_MAX and lwp.brand.bits == 32:
         raise KernelError(Errno.EOVERFLOW)
@@ -426,3 +265,192 @@ def _seek(lwp: Lwp, fd: int, offset: int, whence: int) -> int:
     if whence > _SEEK_MAX:
         raise KernelError(Errno.EINVAL)
     return file.seek(offset, whence)
+
+
+# -- length ---------------------------------------------------------------------------------------
+
+
+@syscall
+def truncate(lwp: Lwp, path: Path, length: Off64) -> int:
+    """Set the length of a file."""
+    return _truncate(lwp, path, length)
+
+
+def _truncate(lwp: Lwp, path: bytes, length: int) -> int:
+    if length < 0:
+        raise KernelError(Errno.EINVAL)
+    name = locate(lwp, AT_FDCWD, path)
+    if name.vnode.type == VREG and length > name.vnode.size():
+        check_limit(lwp, length - 1, lwp.proc.rctls.soft(RLIMIT_FSIZE))
+    vn_truncate(name, length, lwp.proc.cred)
+    return 0
+
+
+@syscall
+def ftruncate(lwp: Lwp, fd: Fd, length: Off64) -> int:
+    """Set the length of an open file."""
+    return _ftruncate(lwp, fd, length)
+
+
+def _ftruncate(lwp: Lwp, fd: int, length: int) -> int:
+    if length < 0:
+        raise KernelError(Errno.EINVAL)
+    file = open_file(lwp, fd)
+    if file.vnode.type != VREG or not file.flags & FWRITE:
+        raise KernelError(Errno.EINVAL)
+    if length > MAX_NON_LFS and not file.flags & O_LARGEFILE:
+        raise KernelError(Errno.EINVAL)
+    if length > file.vnode.size():
+        check_limit(lwp, length - 1, lwp.proc.rctls.soft(RLIMIT_FSIZE))
+    file.truncate(length)
+    return 0
+
+
+LX_FALLOC_KEEP_SIZE = 0x01
+LX_FALLOC_PUNCH_HOLE = 0x02
+LX_FALLOC_ZERO_RANGE = 0x10
+LX_FALLOC_KNOWN = 0x7F
+
+
+@syscall
+def fallocate(lwp: Lwp, fd: Fd, mode: FallocMode, offset: Off64, length: Off64) -> int:
+    """Get storage for a range of a file, or free it.
+
+    Deviation: only mode 0, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE; the others are EOPNOTSUPP, as on a
+    file system that cannot do them.
+    """
+    file = open_file(lwp, fd)
+    if offset < 0 or length <= 0:
+        raise KernelError(Errno.EINVAL)
+    if mode & ~LX_FALLOC_KNOWN or (mode & LX_FALLOC_PUNCH_HOLE and not mode & LX_FALLOC_KEEP_SIZE):
+        raise KernelError(Errno.EOPNOTSUPP)
+    _check_fallocate(file)
+    if offset + length > MAXOFFSET:
+        raise KernelError(Errno.EFBIG)
+    keep = mode & LX_FALLOC_KEEP_SIZE != 0
+    action = mode & ~LX_FALLOC_KEEP_SIZE
+    if action not in (0, LX_FALLOC_PUNCH_HOLE, LX_FALLOC_ZERO_RANGE):
+        raise KernelError(Errno.EOPNOTSUPP)
+    vnode = file.vnode
+    end = offset + length
+    if not keep and end > vnode.size():
+        check_limit(lwp, end - 1, lwp.proc.rctls.soft(RLIMIT_FSIZE))
+    if action:
+        vnode.freesp(offset, length)
+    if action != LX_FALLOC_PUNCH_HOLE:
+        vnode.allocate(offset, length, keep_size=keep)
+    return 0
+
+
+def _check_fallocate(file: File) -> None:
+    if not file.flags & FWRITE:
+        raise KernelError(Errno.EBADF)
+    vtype = file.vnode.type
+    if vtype == VFIFO:
+        raise KernelError(Errno.ESPIPE)
+    if vtype == VDIR:
+        raise KernelError(Errno.EISDIR)
+    if vtype not in (VREG, VBLK):
+        raise KernelError(Errno.ENODEV)
+
+
+# -- storage --------------------------------------------------------------------------------------
+
+
+@syscall
+def fsync(lwp: Lwp, fd: Fd) -> int:
+    """Write a file out."""
+    open_file(lwp, fd).vnode.fsync()
+    return 0
+
+
+@syscall
+def fdatasync(lwp: Lwp, fd: Fd) -> int:
+    """Write the data of a file out."""
+    open_file(lwp, fd).vnode.fsync()
+    return 0
+
+
+@syscall
+def sync(lwp: Lwp) -> int:
+    """Write every file system out."""
+    for mount in lwp.proc.zone.mounts or ():
+        mount.vfs.sync()
+    return 0
+
+
+@syscall
+def syncfs(lwp: Lwp, fd: Fd) -> int:
+    """Write the file system of an open file out."""
+    open_file(lwp, fd).name.vnode.vfs.sync()
+    return 0
+
+
+@syscall
+def sync_file_range(lwp: Lwp, fd: Fd, offset: Off64, nbytes: Off64, flags: SyncRangeFlags) -> int:
+    """Write a range of a file out. The whole file is written."""
+    file = open_file(lwp, fd)
+    if offset < 0 or nbytes < 0 or offset + nbytes > MAXOFFSET:
+        raise KernelError(Errno.EINVAL)
+    if file.vnode.type not in (VREG, VBLK, VDIR, VLNK):
+        raise KernelError(Errno.ESPIPE)
+    if flags:
+        file.vnode.fsync()
+    return 0
+
+
+LX_FADV_MAX = 5
+
+
+@syscall
+def fadvise64(lwp: Lwp, fd: Fd, offset: Off64, len: Off64, advice: Fadvice) -> int:  # noqa: ARG001
+    """Announce how a file will be read, fadvise64_64(2). Nothing to do."""
+    file = open_file(lwp, fd)
+    if file.vnode.type == VFIFO:
+        raise KernelError(Errno.ESPIPE)
+    if not 0 <= len <= MAXOFFSET or advice > LX_FADV_MAX:
+        raise KernelError(Errno.EINVAL)
+    return 0
+
+
+@syscall
+def readahead(lwp: Lwp, fd: Fd, offset: Off64, count: Size) -> int:  # noqa: ARG001
+    """Ask for a file to be read ahead. Files are in memory, or the host's."""
+    file = open_file(lwp, fd)
+    if not file.flags & FREAD:
+        raise KernelError(Errno.EBADF)
+    if file.vnode.type not in (VREG, VBLK):
+        raise KernelError(Errno.EINVAL)
+    return 0
+
+
+# The rows name these as rw.*, beside the other transfers.
+__all__ = [
+    "copy_file_range",
+    "fadvise64",
+    "fallocate",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "llseek",
+    "lseek",
+    "pread64",
+    "preadv",
+    "preadv2",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "read",
+    "readahead",
+    "readv",
+    "sendfile",
+    "splice",
+    "sync",
+    "sync_file_range",
+    "syncfs",
+    "tee",
+    "truncate",
+    "vmsplice",
+    "write",
+    "writev",
+]

@@ -1,4 +1,4 @@
-"""What a file is: stat(2), statx(2), access(2), statfs(2)."""
+"""Attributes of files: stat(2), statx(2), access(2), chmod(2), chown(2), utimensat(2), umask(2)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from lxemu.kernel.cred import (
 )
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.vfs.attr import vn_chmod, vn_chown, vn_utimens
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.ops import check_access
-from lxemu.kernel.vfs.vnode import (
-    VFS_NOATIME,
-    VFS_NODEVICES,
-    VFS_NODIRATIME,
-    VFS_NOEXEC,
-    VFS_NOSETUID,
-    VFS_RDONLY,
-    VFS_RELATIME,
-    VTTOIF,
-    Vattr,
-)
+from lxemu.kernel.vfs.vnode import VLNK, VTTOIF, Vattr
 from syscalls.abi import (
     AT_FDCWD,
+    NO_ID,
     AccessMode,
     At,
     AtAccess,
+    AtChmod,
+    AtChown,
     AtFlags,
     AtStatx,
-    Dev,
+    AtUtimens,
     DirFd,
     Fd,
+    Gid,
+    In,
+    Mode,
     Out,
     Path,
+    PathOrNull,
     Ptr,
-    Size,
     Stat,
-    Statfs,
     Statx,
     StatxMask,
-    Ustat,
+    Timespec,
+    TimespecPair,
+    TimevalPair,
+    Uid,
+    Utimbuf,
     copyin_path,
     syscall,
 )
@@ -70,14 +70,14 @@ def _stat(attr: Vattr) -> Stat:
 
 @syscall
 def stat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
-    """Attributes of a file: stat(2)."""
+    """Attributes of a file."""
     statbuf.put(_stat(locate(lwp, AT_FDCWD, path).vnode.getattr(lwp.proc.cred)))
     return 0
 
 
 @syscall
 def lstat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
-    """Attributes of a file, or of the symbolic link itself: lstat(2)."""
+    """Attributes of a file, or of the symbolic link itself."""
     name = locate(lwp, AT_FDCWD, path, At.SYMLINK_NOFOLLOW)
     statbuf.put(_stat(name.vnode.getattr(lwp.proc.cred)))
     return 0
@@ -85,7 +85,7 @@ def lstat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
 
 @syscall
 def fstat(lwp: Lwp, fd: Fd, statbuf: Out[Stat]) -> int:
-    """Attributes of an open file: fstat(2)."""
+    """Attributes of an open file."""
     proc = lwp.proc
     statbuf.put(_stat(proc.files.get(fd).name.vnode.getattr(proc.cred)))
     return 0
@@ -95,8 +95,8 @@ def fstat(lwp: Lwp, fd: Fd, statbuf: Out[Stat]) -> int:
 def fstatat(lwp: Lwp, dirfd: DirFd, path: Ptr, statbuf: Out[Stat], flags: AtFlags) -> int:
     """Attributes of a file below a directory: newfstatat(2), fstatat64(2).
 
-    With AT_EMPTY_PATH a NULL path is an empty one. Deviation: AT_NO_AUTOMOUNT has no effect; there is
-    no automounter.
+    With AT_EMPTY_PATH a NULL path is an empty one.
+    Deviation: AT_NO_AUTOMOUNT has no effect; there is no automounter.
     """
     name = locate(lwp, dirfd, _path(lwp, path, flags), flags)
     statbuf.put(_stat(name.vnode.getattr(lwp.proc.cred)))
@@ -123,7 +123,7 @@ LX_STATX_ATTRS = LX_STATX_ATTR_MOUNT_ROOT
 def statx(
     lwp: Lwp, dirfd: DirFd, path: Ptr, flags: AtStatx, mask: StatxMask, statxbuf: Out[Statx]
 ) -> int:
-    """Extended attributes of a file: statx(2)."""
+    """Attributes of a file, with the time it was made and its mount."""
     if mask & LX_STATX_RESERVED:
         raise KernelError(Errno.EINVAL)
     sync = flags & (At.STATX_FORCE_SYNC | At.STATX_DONT_SYNC)
@@ -165,25 +165,23 @@ def _statx(name: Name, attr: Vattr) -> Statx:
 
 @syscall
 def access(lwp: Lwp, path: Path, mode: AccessMode) -> int:
-    """Check what the real user may do: access(2)."""
+    """Check what the real user may do."""
     return _access(lwp, AT_FDCWD, path, mode, 0)
 
 
 @syscall
 def faccessat(lwp: Lwp, dirfd: DirFd, path: Path, mode: AccessMode) -> int:
-    """Check what the real user may do: faccessat(2), the call without flags."""
+    """Check what the real user may do, the call without flags."""
     return _access(lwp, dirfd, path, mode, 0)
 
 
 @syscall
 def faccessat2(lwp: Lwp, dirfd: DirFd, path: Path, mode: AccessMode, flags: AtAccess) -> int:
-    """Check what the real or effective user may do: faccessat2(2)."""
+    """Check what the real or effective user may do."""
     return _access(lwp, dirfd, path, mode, flags)
 
 
-_DAC = (
-    PRIV_FILE_DAC_EXECUTE | PRIV_FILE_DAC_READ | PRIV_FILE_DAC_SEARCH | PRIV_FILE_DAC_WRITE
-)
+_DAC = PRIV_FILE_DAC_EXECUTE | PRIV_FILE_DAC_READ | PRIV_FILE_DAC_SEARCH | PRIV_FILE_DAC_WRITE
 
 
 def _access(lwp: Lwp, dirfd: int, path: bytes, mode: int, flags: int) -> int:
@@ -202,7 +200,7 @@ def _access(lwp: Lwp, dirfd: int, path: bytes, mode: int, flags: int) -> int:
 
 
 def _real_cred(cred: Cred) -> Cred:
-    """Return credentials with the real ids, and root's privileges exactly when the real user is 0."""
+    """Return credentials with the real ids, and the privileges that go with them."""
     if cred.fsuid == cred.ruid and cred.fsgid == cred.rgid:
         return cred
     if cred.ruid == 0:
@@ -212,99 +210,168 @@ def _real_cred(cred: Cred) -> Cred:
     return cred.with_(fsuid=cred.ruid, fsgid=cred.rgid, privs=privs)
 
 
-# -- file systems ---------------------------------------------------------------------------------
-
-#: f_type by the kernel's name of a file system (statfs(2), linux/magic.h). What lives on the host
-#: shows as ext2, as lx shows ZFS and lofs (lx_stat.c: "Linux can't handle the truth of ZFS").
-LX_MAGIC = {
-    "tmpfs": 0x01021994,
-    "overlay": 0x794C7630,
-    "proc": 0x9FA0,
-    "lxproc": 0x9FA0,
-    "sysfs": 0x62656572,
-    "lxsys": 0x62656572,
-    "cgroup": 0x27E0EB,
-    "devpts": 0x1CD1,
-    "fifofs": 0x50495045,
-    "pipefs": 0x50495045,
-    "sockfs": 0x534F434B,
-    "anonfs": 0x09041934,
-    "devfs": 0x01021994,
-    "devtmpfs": 0x01021994,
-    "mqueue": 0x19800202,
-}
-LX_EXT2_MAGIC = 0xEF53
-LX_ST_VALID = 0x20
-_ST_FLAGS = (
-    (VFS_RDONLY, 0x1),
-    (VFS_NOSETUID, 0x2),
-    (VFS_NODEVICES, 0x4),
-    (VFS_NOEXEC, 0x8),
-    (VFS_NOATIME, 0x400),
-    (VFS_NODIRATIME, 0x800),
-    (VFS_RELATIME, 0x1000),
-)
-
-
-def _statfs(name: Name) -> Statfs:
-    st = name.vnode.vfs.statvfs()
-    flags = LX_ST_VALID
-    for ours, lx in _ST_FLAGS:
-        if name.flags & ours:
-            flags |= lx
-    return Statfs(
-        type=LX_MAGIC.get(st.basetype, LX_EXT2_MAGIC),
-        bsize=st.bsize,
-        blocks=st.blocks,
-        bfree=st.bfree,
-        bavail=st.bavail,
-        files=st.files,
-        ffree=st.ffree,
-        fsid=(st.fsid & 0xFFFFFFFF, st.fsid >> 32 & 0xFFFFFFFF),
-        namelen=st.namemax,
-        frsize=st.frsize,
-        flags=flags,
-    )
+# -- permission bits and owners -------------------------------------------------------------------
 
 
 @syscall
-def statfs(lwp: Lwp, path: Path, buf: Out[Statfs]) -> int:
-    """Totals of a file system: statfs(2)."""
-    buf.put(_statfs(locate(lwp, AT_FDCWD, path)))
+def chmod(lwp: Lwp, path: Path, mode: Mode) -> int:
+    """Set the permission bits."""
+    vn_chmod(locate(lwp, AT_FDCWD, path), mode, lwp.proc.cred)
     return 0
 
 
 @syscall
-def fstatfs(lwp: Lwp, fd: Fd, buf: Out[Statfs]) -> int:
-    """Totals of the file system of an open file: fstatfs(2)."""
-    buf.put(_statfs(lwp.proc.files.get(fd).name))
+def fchmod(lwp: Lwp, fd: Fd, mode: Mode) -> int:
+    """Set the permission bits of an open file."""
+    vn_chmod(open_file(lwp, fd).name, mode, lwp.proc.cred)
     return 0
 
 
 @syscall
-def statfs64(lwp: Lwp, path: Path, size: Size, buf: Out[Statfs]) -> int:
-    """Totals of a file system, with the size of the structure: statfs64(2)."""
-    if size != buf.codec.size:
-        raise KernelError(Errno.EINVAL)
-    buf.put(_statfs(locate(lwp, AT_FDCWD, path)))
+def fchmodat(lwp: Lwp, dirfd: DirFd, path: Path, mode: Mode) -> int:
+    """Set the permission bits, the call without flags."""
+    vn_chmod(locate(lwp, dirfd, path), mode, lwp.proc.cred)
     return 0
 
 
 @syscall
-def fstatfs64(lwp: Lwp, fd: Fd, size: Size, buf: Out[Statfs]) -> int:
-    """Totals of the file system of an open file, with the size of the structure: fstatfs64(2)."""
-    if size != buf.codec.size:
-        raise KernelError(Errno.EINVAL)
-    buf.put(_statfs(lwp.proc.files.get(fd).name))
+def fchmodat2(lwp: Lwp, dirfd: DirFd, path: Path, mode: Mode, flags: AtChmod) -> int:
+    """Set the permission bits; a symbolic link has none to set."""
+    name = locate(lwp, dirfd, path, flags)
+    if name.vnode.type == VLNK:
+        raise KernelError(Errno.EOPNOTSUPP)
+    vn_chmod(name, mode, lwp.proc.cred)
+    return 0
+
+
+def _id(number: int) -> int:
+    return -1 if number == NO_ID else number
+
+
+@syscall
+def chown(lwp: Lwp, path: Path, owner: Uid, group: Gid) -> int:
+    """Set owner and group."""
+    vn_chown(locate(lwp, AT_FDCWD, path), _id(owner), _id(group), lwp.proc.cred)
     return 0
 
 
 @syscall
-def ustat(lwp: Lwp, dev: Dev, buf: Out[Ustat]) -> int:
-    """Free space of the file system with a device number: ustat(2)."""
-    for mount in lwp.proc.zone.mounts or ():
-        if mount.vfs.fsid == dev:
-            st = mount.vfs.statvfs()
-            buf.put(Ustat(st.bfree & 0x7FFFFFFF, st.ffree))
+def lchown(lwp: Lwp, path: Path, owner: Uid, group: Gid) -> int:
+    """Set owner and group, of a symbolic link itself."""
+    name = locate(lwp, AT_FDCWD, path, At.SYMLINK_NOFOLLOW)
+    vn_chown(name, _id(owner), _id(group), lwp.proc.cred)
+    return 0
+
+
+@syscall
+def fchown(lwp: Lwp, fd: Fd, owner: Uid, group: Gid) -> int:
+    """Set owner and group of an open file."""
+    vn_chown(open_file(lwp, fd).name, _id(owner), _id(group), lwp.proc.cred)
+    return 0
+
+
+@syscall
+def fchownat(lwp: Lwp, dirfd: DirFd, path: Path, owner: Uid, group: Gid, flags: AtChown) -> int:
+    """Set owner and group."""
+    vn_chown(locate(lwp, dirfd, path, flags), _id(owner), _id(group), lwp.proc.cred)
+    return 0
+
+
+# -- times ----------------------------------------------------------------------------------------
+
+LX_UTIME_NOW = (1 << 30) - 1
+LX_UTIME_OMIT = (1 << 30) - 2
+_NS = 1_000_000_000
+_US = 1_000_000
+
+
+@syscall
+def utime(lwp: Lwp, path: Path, times: In[Utimbuf]) -> int:
+    """Set the times of a file in seconds; now when NULL."""
+    pair = None
+    if times:
+        record = times.get()
+        pair = (record.actime * _NS, record.modtime * _NS)
+    return _utimens(lwp, AT_FDCWD, path, pair, 0)
+
+
+@syscall
+def utimes(lwp: Lwp, path: Path, times: In[TimevalPair]) -> int:
+    """Set the times of a file in microseconds; now when NULL."""
+    return _utimens(lwp, AT_FDCWD, path, _microseconds(times), 0)
+
+
+@syscall
+def futimesat(lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimevalPair]) -> int:
+    """Set the times of a file; a NULL path is the descriptor itself."""
+    return _utimens(lwp, dirfd, path, _microseconds(times), 0)
+
+
+def _microseconds(times: In[TimevalPair]) -> tuple[int, int] | None:
+    if not times:
+        return None
+    pair = times.get()
+    for time in pair:
+        if not 0 <= time.usec < _US:
+            raise KernelError(Errno.EINVAL)
+    return tuple(time.sec * _NS + time.usec * 1000 for time in pair)  # type: ignore[return-value]
+
+
+@syscall
+def utimensat(
+    lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimespecPair], flags: AtUtimens
+) -> int:
+    """Set the times of a file in nanoseconds; a NULL path is the descriptor."""
+    pair = None
+    if times:
+        atime, mtime = times.get()
+        if atime.nsec == LX_UTIME_OMIT and mtime.nsec == LX_UTIME_OMIT:
             return 0
-    raise KernelError(Errno.EINVAL)
+        if not (atime.nsec == LX_UTIME_NOW and mtime.nsec == LX_UTIME_NOW):
+            pair = (_time(lwp, atime), _time(lwp, mtime))
+    return _utimens(lwp, dirfd, path, pair, flags)
+
+
+def _time(lwp: Lwp, time: Timespec) -> int | None:
+    if time.nsec == LX_UTIME_OMIT:
+        return None
+    if time.nsec == LX_UTIME_NOW:
+        now: int = lwp.machine.clock.realtime()
+        return now
+    if not 0 <= time.nsec < _NS:
+        raise KernelError(Errno.EINVAL)
+    return time.sec * _NS + time.nsec
+
+
+def _utimens(
+    lwp: Lwp,
+    dirfd: int,
+    path: bytes | None,
+    pair: tuple[int | None, int | None] | None,
+    flags: int,
+) -> int:
+    if path is None:
+        if dirfd == AT_FDCWD:
+            raise KernelError(Errno.EFAULT)
+        if flags:
+            raise KernelError(Errno.EINVAL)
+        name = open_file(lwp, dirfd).name
+    else:
+        name = locate(lwp, dirfd, path, flags)
+    now = pair is None
+    if pair is None:
+        pair = (lwp.machine.clock.realtime(),) * 2
+    vn_utimens(name, *pair, lwp.proc.cred, now=now)
+    return 0
+
+
+# -- mask -----------------------------------------------------------------------------------------
+
+
+@syscall
+def umask(lwp: Lwp, mask: Mode) -> int:
+    """Set the file creation mask and return the old one."""
+    fs = lwp.proc.fs
+    old = fs.umask
+    fs.umask = mask & 0o777
+    return old

@@ -1,0 +1,322 @@
+"""Descriptors and their locks: dup(2), fcntl(2), flock(2)."""
+
+from __future__ import annotations
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.session import pgfind
+from lxemu.kernel.vfs import fcntl as f
+from lxemu.kernel.vfs.fdtable import FdTable
+from lxemu.kernel.vfs.fifofs import FifoVnode
+from lxemu.kernel.vfs.file import File
+from lxemu.kernel.vfs.locks import TO_END, Lock, getlk, setlk
+from lxemu.kernel.vfs.locks import flock as file_lock
+from lxemu.kernel.vfs.ops import is_owner
+from lxemu.kernel.vfs.vnode import VREG
+from syscalls.abi import (
+    Dup3Flags,
+    F,
+    FcntlCmd,
+    Fd,
+    Flock,
+    Flock64,
+    FlockOp,
+    FOwnerEx,
+    In,
+    InOut,
+    Out,
+    Ptr,
+    pointer,
+    syscall,
+)
+from syscalls.abi.xlat_file import OPEN
+from syscalls.signum import FROM_LX, LX_NSIG, TO_LX
+
+_INT = 0x7FFFFFFF
+
+
+@syscall
+def dup(lwp: Lwp, fd: Fd) -> int:
+    """Duplicate a descriptor to the lowest free one."""
+    return lwp.proc.files.dup(fd)
+
+
+@syscall
+def dup2(lwp: Lwp, oldfd: Fd, newfd: Fd) -> int:
+    """Duplicate a descriptor to a given one."""
+    return lwp.proc.files.dup2(oldfd, newfd)
+
+
+@syscall
+def dup3(lwp: Lwp, oldfd: Fd, newfd: Fd, flags: Dup3Flags) -> int:
+    """Duplicate a descriptor to a different one, with flags."""
+    if oldfd == newfd:
+        raise KernelError(Errno.EINVAL)
+    return lwp.proc.files.dup2(oldfd, newfd, flags & f.O_CLOEXEC != 0)
+
+
+# -- fcntl ----------------------------------------------------------------------------------------
+
+
+@syscall
+def fcntl(lwp: Lwp, fd: Fd, cmd: FcntlCmd, arg: Ptr) -> int:
+    """Do one of many small things to a descriptor.
+
+    Deviation: leases, directory notification and seals are refused with EINVAL, as on a file that
+    does not support them; F_SETOWN and F_SETSIG are remembered, but no SIGIO is ever sent.
+    """
+    file = lwp.proc.files.get(fd)
+    if file.flags & f.O_PATH and cmd not in _PATH_COMMANDS:
+        raise KernelError(Errno.EBADF)
+    command = _COMMANDS.get(cmd)
+    if command is None:
+        raise KernelError(Errno.EINVAL)
+    return command(lwp, file, fd, cmd, arg)
+
+
+def _signed(arg: int) -> int:
+    """Return an int argument that was decoded as an address."""
+    arg &= 0xFFFFFFFF
+    return arg - (1 << 32) if arg > _INT else arg
+
+
+def _dupfd(lwp: Lwp, _file: File, fd: int, cmd: int, arg: int) -> int:
+    return lwp.proc.files.dup(fd, _signed(arg), cmd == F.DUPFD_CLOEXEC)
+
+
+def _getfd(lwp: Lwp, _file: File, fd: int, _cmd: int, _arg: int) -> int:
+    return int(lwp.proc.files.getcloexec(fd))
+
+
+def _setfd(lwp: Lwp, _file: File, fd: int, _cmd: int, arg: int) -> int:
+    lwp.proc.files.setcloexec(fd, arg & f.FD_CLOEXEC != 0)
+    return 0
+
+
+def _getfl(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    flags = file.getfl()
+    if flags & f.O_PATH:
+        flags &= ~f.O_ACCMODE
+    return OPEN.to_lx[flags]
+
+
+def _setfl(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    flags = OPEN.from_lx[arg & 0xFFFFFFFF]
+    noatime = flags & f.O_NOATIME and not file.flags & f.O_NOATIME
+    if noatime and not is_owner(file.name.vnode, lwp.proc.cred):
+        raise KernelError(Errno.EPERM)
+    if flags & f.O_DIRECT and not isinstance(file.vnode, FifoVnode) and file.vnode.type != VREG:
+        raise KernelError(Errno.EINVAL)
+    file.setfl(flags)
+    return 0
+
+
+# Record locks.
+
+
+def _range(record: Flock | Flock64, file: File, limit: int) -> tuple[int, int]:
+    """Return the [start, end] that a struct flock means (flock64_to_posix_lock)."""
+    if record.whence == f.SEEK_SET:
+        base = 0
+    elif record.whence == f.SEEK_CUR:
+        base = file.offset
+    elif record.whence == f.SEEK_END:
+        base = file.vnode.size()
+    else:
+        raise KernelError(Errno.EINVAL)
+    start = base + record.start
+    if start > f.MAXOFFSET:
+        raise KernelError(Errno.EOVERFLOW)
+    if start < 0:
+        raise KernelError(Errno.EINVAL)
+    if record.len > 0:
+        end = start + record.len - 1
+        if end > limit:
+            raise KernelError(Errno.EOVERFLOW)
+        return start, end
+    if record.len < 0:
+        if start + record.len < 0:
+            raise KernelError(Errno.EINVAL)
+        return start + record.len, start - 1
+    return start, TO_END
+
+
+def _owner(
+    lwp: Lwp, file: File, record: Flock | Flock64, *, ofd: bool
+) -> tuple[FdTable | File, int]:
+    if not ofd:
+        return lwp.proc.files, lwp.proc.pid
+    if record.pid:
+        raise KernelError(Errno.EINVAL)
+    return file, -1
+
+
+def _record(lwp: Lwp, cmd: int) -> type[Flock | Flock64]:
+    """Return the structure of a lock command. F_GETLK64 and its kin are only for 32-bit callers."""
+    if cmd in (F.GETLK, F.SETLK, F.SETLKW):
+        return Flock
+    if cmd in (F.GETLK64, F.SETLK64, F.SETLKW64) and lwp.brand.bits == 64:
+        raise KernelError(Errno.EINVAL)
+    return Flock64
+
+
+def _getlk(lwp: Lwp, file: File, _fd: int, cmd: int, arg: int) -> int:
+    address: InOut[Flock] = pointer(InOut, lwp, _record(lwp, cmd), arg)
+    record = address.get()
+    ofd = cmd == F.OFD_GETLK
+    if record.type not in (F.RDLCK, F.WRLCK) and not (ofd and record.type == F.UNLCK):
+        raise KernelError(Errno.EINVAL)
+    start, end = _range(record, file, f.MAXOFFSET)
+    owner, _ = _owner(lwp, file, record, ofd=ofd)
+    found = getlk(file, owner, record.type, start, end)
+    address.put(record._replace(type=F.UNLCK) if found is None else _found(record, found))
+    return 0
+
+
+def _found(record: Flock, lock: Lock) -> Flock:
+    length = 0 if lock.end == TO_END else lock.end - lock.start + 1
+    return record._replace(
+        type=lock.kind, whence=f.SEEK_SET, start=lock.start, len=length, pid=lock.pid
+    )
+
+
+def _setlk(lwp: Lwp, file: File, _fd: int, cmd: int, arg: int) -> int:
+    address: In[Flock] = pointer(In, lwp, _record(lwp, cmd), arg)
+    record = address.get()
+    start, end = _range(record, file, f.MAXOFFSET)
+    if record.type not in (F.RDLCK, F.WRLCK, F.UNLCK):
+        raise KernelError(Errno.EINVAL)
+    ofd = cmd in (F.OFD_SETLK, F.OFD_SETLKW)
+    owner, pid = _owner(lwp, file, record, ofd=ofd)
+    needed = {F.RDLCK: f.FREAD, F.WRLCK: f.FWRITE}.get(record.type, 0)
+    if file.flags & needed != needed:
+        raise KernelError(Errno.EBADF)
+    wait = cmd in (F.SETLKW, F.SETLKW64, F.OFD_SETLKW)
+    setlk(file, owner, record.type, start, end, pid, wait=wait)
+    return 0
+
+
+# Pipes.
+
+
+def _pipe_size(lwp: Lwp, file: File, _fd: int, cmd: int, arg: int) -> int:
+    vnode = file.vnode
+    if not isinstance(vnode, FifoVnode):
+        raise KernelError(Errno.EBADF)
+    if cmd == F.GETPIPE_SZ:
+        return vnode.getsize()
+    return vnode.setsize(arg & 0xFFFFFFFF, lwp.proc.cred)
+
+
+# Who would be told of I/O.
+
+LX_F_OWNER_TID, LX_F_OWNER_PID, LX_F_OWNER_PGRP = 0, 1, 2
+
+
+def _setown(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    who = _signed(arg)
+    if who == -(1 << 31):
+        raise KernelError(Errno.EINVAL)
+    kind = LX_F_OWNER_PGRP if who < 0 else LX_F_OWNER_PID
+    _set_owner(lwp, file, kind, abs(who))
+    return 0
+
+
+def _set_owner(lwp: Lwp, file: File, kind: int, number: int) -> None:
+    machine = lwp.machine
+    if not number:
+        file.async_owner = None
+        return
+    if kind == LX_F_OWNER_PGRP:
+        known = pgfind(lwp.proc, number) is not None
+    elif kind == LX_F_OWNER_PID:
+        known = number in machine.procs
+    else:
+        known = number in machine.lwp_by_tid
+    if not known:
+        raise KernelError(Errno.ESRCH)
+    file.async_owner = (kind, number)
+
+
+def _getown(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    kind, number = file.async_owner or (LX_F_OWNER_PID, 0)
+    return -number if kind == LX_F_OWNER_PGRP else number
+
+
+def _setown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    address: In[FOwnerEx] = pointer(In, lwp, FOwnerEx, arg)
+    kind, number = address.get()
+    if kind not in (LX_F_OWNER_TID, LX_F_OWNER_PID, LX_F_OWNER_PGRP):
+        raise KernelError(Errno.EINVAL)
+    _set_owner(lwp, file, kind, number)
+    return 0
+
+
+def _getown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    address: Out[FOwnerEx] = pointer(Out, lwp, FOwnerEx, arg)
+    address.put(FOwnerEx(*(file.async_owner or (LX_F_OWNER_TID, 0))))
+    return 0
+
+
+def _setsig(_lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    if arg > LX_NSIG:
+        raise KernelError(Errno.EINVAL)
+    file.async_sig = FROM_LX[arg]
+    return 0
+
+
+def _getsig(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    return TO_LX[file.async_sig]
+
+
+def _getlease(_lwp: Lwp, _file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    return LX_F_UNLCK
+
+
+LX_F_UNLCK = 2
+_PATH_COMMANDS = frozenset((F.DUPFD, F.DUPFD_CLOEXEC, F.GETFD, F.SETFD, F.GETFL))
+_COMMANDS = {
+    F.DUPFD: _dupfd,
+    F.DUPFD_CLOEXEC: _dupfd,
+    F.GETFD: _getfd,
+    F.SETFD: _setfd,
+    F.GETFL: _getfl,
+    F.SETFL: _setfl,
+    F.GETLK: _getlk,
+    F.GETLK64: _getlk,
+    F.OFD_GETLK: _getlk,
+    F.SETLK: _setlk,
+    F.SETLKW: _setlk,
+    F.SETLK64: _setlk,
+    F.SETLKW64: _setlk,
+    F.OFD_SETLK: _setlk,
+    F.OFD_SETLKW: _setlk,
+    F.SETPIPE_SZ: _pipe_size,
+    F.GETPIPE_SZ: _pipe_size,
+    F.SETOWN: _setown,
+    F.GETOWN: _getown,
+    F.SETOWN_EX: _setown_ex,
+    F.GETOWN_EX: _getown_ex,
+    F.SETSIG: _setsig,
+    F.GETSIG: _getsig,
+    F.GETLEASE: _getlease,
+}
+
+
+# -- flock ----------------------------------------------------------------------------------------
+
+LX_LOCK_SH, LX_LOCK_EX, LX_LOCK_NB, LX_LOCK_UN = 1, 2, 4, 8
+_FLOCK = {LX_LOCK_SH: F.RDLCK, LX_LOCK_EX: F.WRLCK, LX_LOCK_UN: F.UNLCK}
+
+
+@syscall
+def flock(lwp: Lwp, fd: Fd, operation: FlockOp) -> int:
+    """Lock an open file as a whole."""
+    kind = _FLOCK.get(operation & ~LX_LOCK_NB)
+    if kind is None:
+        raise KernelError(Errno.EINVAL)
+    file = lwp.proc.files.get(fd)
+    if file.flags & f.O_PATH:
+        raise KernelError(Errno.EBADF)
+    file_lock(file, kind, wait=not operation & LX_LOCK_NB)
+    return 0
