@@ -155,7 +155,10 @@ def locks_of(vnode: Vnode) -> LockList:
 
 
 def flock(file: File, kind: int, *, wait: bool) -> None:
-    """Lock an open file as a whole (flock(2)); `kind` is F_RDLCK, F_WRLCK or F_UNLCK. Raises EAGAIN, EINTR."""
+    """Lock an open file as a whole (flock(2)); `kind` is F_RDLCK, F_WRLCK or F_UNLCK.
+
+    Raises EAGAIN, EINTR.
+    """
     file.ofd_locks = True
     locks_of(file.vnode).flock(file, kind, wait=wait)
 
@@ -165,7 +168,8 @@ def setlk(
 ) -> None:
     """Set a record lock on [start, end].
 
-    `owner` is the descriptor table, or the file itself for an OFD lock. Raises EAGAIN, EINTR, EDEADLK.
+    `owner` is the descriptor table, or the file itself for an OFD lock.
+    Raises EAGAIN, EINTR, EDEADLK.
     """
     if owner is file:
         file.ofd_locks = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs.dirlist import DirList
 from lxemu.kernel.vfs.host import host_error, host_type
 from lxemu.kernel.vfs.lofs import DIR_TTL, OPEN_DIR, Lofs, LofsFile, LofsNode, _now
 from lxemu.kernel.vfs.vnode import (
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Entries that one readdir returns at most.
-_DIRENT_BATCH = 1024
 
 
 @contextmanager
@@ -54,14 +52,12 @@ def _check_name(name: bytes) -> None:
 class LofsDir(LofsNode):
     """A directory. `dirs` leads to the directories in it that are known, for the way through."""
 
-    __slots__ = ("_cookies", "_listing", "_next_cookie", "dirs")
+    __slots__ = ("_list", "dirs")
 
     def __init__(self, vfs: Lofs, st: os.stat_result, parent: LofsDir | None, name: bytes) -> None:
         super().__init__(vfs, VDIR, st, parent, name)
         self.dirs: dict[bytes, ref[LofsNode]] = {}
-        self._cookies: dict[bytes, int] = {}
-        self._next_cookie = 2
-        self._listing: list[Dirent] | None = None
+        self._list = DirList()
 
     # -- descriptor -----------------------------------------------------------------------------
 
@@ -112,7 +108,7 @@ class LofsDir(LofsNode):
 
     def _changed(self) -> None:
         self.seen = 0
-        self._listing = None
+        self._list.stale = True
 
     def _made(self, name: bytes, cred: Cred) -> LofsNode:
         """Give a new file to its maker and return its node."""
@@ -263,13 +259,9 @@ class LofsDir(LofsNode):
 
     def readdir(self, cookie: int) -> list[Dirent]:
         """Return entries from `cookie` on; an entry keeps its number as long as the node lives."""
-        if cookie <= 0 or self._listing is None:
-            self._listing = self._scan()
-        listing = self._listing
-        at = bisect_left(listing, cookie + 1, key=_next_cookie)
-        return listing[at : at + _DIRENT_BATCH]
+        return self._list.read(cookie, self._scan)
 
-    def _scan(self) -> list[Dirent]:
+    def _scan(self) -> tuple[int, int, list[tuple[bytes, int, int]]]:
         try:
             fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.openfd())
             try:
@@ -282,25 +274,8 @@ class LofsDir(LofsNode):
                 os.close(fd)
         except OSError as err:
             raise host_error(err) from None
-        old = self._cookies
-        cookies: dict[bytes, int] = {}
-        listing = []
-        for name, nodeid, vtype in found:
-            number = old.get(name, 0)
-            if not number:
-                number = self._next_cookie
-                self._next_cookie += 1
-            cookies[name] = number
-            listing.append(Dirent(name, nodeid, vtype, number + 1))
-        self._cookies = cookies
-        listing.sort(key=_next_cookie)
         up = self.parent if self.parent is not None and self is not self.lofs.root() else self
-        dots = [Dirent(b".", self.key[1], VDIR, 1), Dirent(b"..", up.key[1], VDIR, 2)]
-        return dots + listing
-
-
-def _next_cookie(entry: Dirent) -> int:
-    return entry.next_cookie
+        return self.key[1], up.key[1], found
 
 
 def _key(fd: int) -> tuple[int, int]:

@@ -197,12 +197,16 @@ def _open_regular(file: File, flags: int, created: bool) -> None:
     truncate = flags & f.O_TRUNC and not created
     if (writing or truncate) and vnode.wcount < 0:
         raise KernelError(Errno.ETXTBSY)
+    if truncate:
+        # Seen by the vnode while it opens: contents that are about to go need not be prepared.
+        file.flags |= f.O_TRUNC
     replacement = vnode.open(file)
     if replacement is not None:
         file.set_vnode(replacement)
     if truncate:
+        file.flags &= ~f.O_TRUNC
         try:
-            vnode.truncate(0)
+            file.vnode.truncate(0)
         except KernelError:
             file.vnode.close(file)
             raise

@@ -59,7 +59,6 @@ class Tmpfs(Vfs):
         uid: int = 0,
         gid: int = 0,
         flags: int = 0,
-        first_nodeid: int = 1,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(fsid, flags=flags, now=now)
@@ -69,7 +68,7 @@ class Tmpfs(Vfs):
         self.max_inodes = inodes
         self.npages = 0
         self.ninodes = 0
-        self._next_nodeid = first_nodeid
+        self._next_nodeid = 1
         self._root = TmpDir(self, mode, uid, gid)
         self._root.up = self._root.nodeid
 
@@ -92,6 +91,10 @@ class Tmpfs(Vfs):
         nodeid = self._next_nodeid
         self._next_nodeid += 1
         return nodeid
+
+    def start_nodeids(self, first: int) -> None:
+        """Give new files numbers from `first` on."""
+        self._next_nodeid = max(self._next_nodeid, first)
 
     def statvfs(self) -> Statvfs:
         """Return the limits and what is left; without limits, what memory there is."""
