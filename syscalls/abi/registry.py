@@ -8,11 +8,13 @@ first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .layout import Codec, Layout
 from .model import LP64, Model
 from .scalars import Scalar
+
+if TYPE_CHECKING:
+    from .layout import Codec, Layout
 
 _CODECS: dict[tuple[Any, int], Codec] = {}
 

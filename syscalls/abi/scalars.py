@@ -287,6 +287,8 @@ Gid16 = Annotated[int, IdScalar("Gid16")]
 Fd = Annotated[int, Scalar("Fd", "i", kind="fd")]
 DirFd = Annotated[int, DirFdScalar("DirFd", "i", kind="dirfd")]
 Ptr = Annotated[int, Scalar("Ptr", "Q", "I", kind="ptr")]
+#: The address of a path that the handler copies in itself (copyin_path), for the order of errors.
+PathPtr = Annotated[int, Scalar("PathPtr", "Q", "I", kind="path")]
 #: A buffer that the call reads; the length is the next argument.
 InBuf = Annotated[int, Scalar("InBuf", "Q", "I", kind="inbuf")]
 #: A buffer that the call fills; the result says how far.

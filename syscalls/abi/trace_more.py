@@ -128,7 +128,7 @@ def _fdset(call: Call, addr: int) -> str:
 
 
 def select(call: Call, param: Param, entering: bool) -> Answer:
-    """Write a select call: the sets asked for on entry, the sets that are ready after the result."""
+    """Write a select call: the sets on entry, what is ready after the result."""
     if param.name in _NAMES:
         return True, _fdset(call, call.word(param))
     if not entering and param is _last(call):
