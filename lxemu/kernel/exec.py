@@ -243,7 +243,6 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     lwp.gsbase = 0
     image.as_.limits = proc.rctls.soft
     machine.as_replace(proc, image.as_)
-    machine.mmu.live = image.as_.hat
     image.brand.exec_commit(lwp, image)
     machine.engine.set_mode(lwp.cpu, image.brand.bits, image.pc, image.sp)
     proc.execed = True
