@@ -63,6 +63,8 @@ def launch(request: Request, tracer: Tracer | None = None) -> int:
     except ConfigError as error:
         return _complain(str(error), 2)
     try:
+        if tracer is not None:
+            tracer.install(machine)
         return _run(machine, request, program)
     finally:
         machine.close()
@@ -72,6 +74,8 @@ def _run(machine: Machine, request: Request, program: bytes) -> int:
     try:
         path = program if b"/" in program else search_path(machine, program, request.env)
         argv = (program, *request.args[1:])
+        if machine.tracer is not None:
+            machine.tracer.started(path, argv, len(request.env))
         status = machine.run(path, argv, request.env)
     except ExecFailed as error:
         return _cannot_start(request.program, error.errno, str(error))

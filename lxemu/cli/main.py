@@ -1,7 +1,7 @@
 """`lxemu`: the entry point and its commands.
 
-The modules that a command needs are imported inside it, because the start of `lxemu run` is timed by
-its users (see `lxemu/cli/options.py`).
+The modules that a command needs are imported inside it, because people wait for the start of
+`lxemu run` (see `lxemu/cli/options.py`).
 
 Exit statuses are a shell's: the guest's own, 128 + signal when a signal killed it, 127 when the
 program is not found, 126 when it cannot be executed, 2 for a wrong command line, 70 for an error
@@ -27,9 +27,9 @@ lxemu runs unmodified Linux programs (i386 and x86_64) inside one Python process
 
 Usage:
   lxemu run [OPTIONS] [--] PROGRAM [ARGS...]      run a program
-  lxemu strace [OPTIONS] [--] PROGRAM [ARGS...]   run it and print its system calls, as strace does
-  lxemu truss [OPTIONS] [--] PROGRAM [ARGS...]    the same with the eyes of the illumos kernel inside
-  lxemu syscalls [--abi ABI] [--csv]              the table of system calls and how far each is done
+  lxemu strace [OPTIONS] [--] PROGRAM [ARGS...]   print its system calls as strace does
+  lxemu truss [OPTIONS] [--] PROGRAM [ARGS...]    the same as the illumos kernel sees them
+  lxemu syscalls [--abi ABI] [--csv]              the table of system calls
   lxemu --version
 
 `lxemu COMMAND --help` describes the options of a command.

@@ -125,7 +125,9 @@ def help_lines(options: tuple[Option, ...]) -> list[str]:
             continue
         names = ", ".join(option.names)
         left = f"  {names} {option.metavar}".rstrip()
-        lines.append(f"{left:<32} {option.help}" if len(left) < 32 else f"{left}\n{'':33}{option.help}")
+        lines.append(
+            f"{left:<32} {option.help}" if len(left) < 32 else f"{left}\n{'':33}{option.help}"
+        )
     return lines
 
 
@@ -186,4 +188,3 @@ def parse_variable(text: str, environ: dict[bytes, bytes]) -> tuple[bytes, bytes
         return key, os.fsencode(value)
     found = environ.get(key)
     return None if found is None else (key, found)
-

@@ -33,7 +33,9 @@ PLACE = (
     Option(("--no-aslr",), "put everything at the same address each time"),
     Option(("--check-leaks",), "fail when the machine ends with something held", hidden=True),
 )
-ENVIRONMENT = Option(("-e", "--env"), "set a variable, or pass the invoker's on", "NAME[=VALUE]", True)
+ENVIRONMENT = Option(
+    ("-e", "--env"), "set a variable, or pass the invoker's on", "NAME[=VALUE]", True
+)
 STATS = Option(("--stats",), "print counts at the end, and the registers of a crash")
 OPTIONS = (*PLACE, ENVIRONMENT, STATS, HELP)
 
@@ -98,7 +100,9 @@ def request_of(values: Values, operands: list[str], *, env_option: str = "env") 
     if workdir is not None and not workdir.startswith("/"):
         raise UsageError(f"bad working directory {workdir!r}: it must be an absolute path")
     here = os.getcwdb() if as_invoker else b"/"
-    memory, seed, hostname = (values.value(name) for name in ("memory", "deterministic", "hostname"))
+    memory, seed, hostname = (
+        values.value(name) for name in ("memory", "deterministic", "hostname")
+    )
     return Request(
         root=root,
         volumes=tuple(_volume(text) for text in values.all("volume")),
