@@ -1,0 +1,498 @@
+"""One Unicorn engine for a whole machine: paged 64-bit mode, user code at privilege level 3.
+
+The engine walks the kernel's page tables in `PhysMem`. Every address space shares the last top-level
+entry, which leads to the supervisor's one page: the descriptor table, and the few instructions that enter
+user mode when a template of a fresh context is made. Nothing else ever runs at level 0: a trap stops
+the engine, the kernel is Python, and the next run goes on in user mode.
+
+Facts about Unicorn that this code relies on are measured; tests/unit/cpu repeats the measurements.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import contextmanager
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lxemu.cpu import binding as uc
+from lxemu.cpu import private, trap
+from lxemu.cpu.binding import Binding
+from lxemu.cpu.context import NO_TLS, Context, FpuBatch
+from lxemu.cpu.gate import Gate
+from lxemu.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxemu.kernel.mm.page import PhysMem
+
+KERNEL_BASE = 0xFFFF_FFFF_FFFF_F000  # the supervisor's page
+_WINDOW_BASE = 0xFFFF_FFFF_FFE0_0000  # 511 pages below it: windows for invalidate_code
+_WINDOWS = 511
+_GDT_LIMIT = 16 * 8 - 1
+_ENTER64, _ENTER32, _FRAME = 0x100, 0x120, 0x180
+
+USER_CS32, USER_DS, USER_CS64 = 0x23, 0x2B, 0x33
+_RFLAGS_INIT = 0x202
+
+# mov %eax to %ds and %es (and %fs, %gs), then iretq; selectors are 0 in 64-bit mode.
+_CODE64 = bytes.fromhex("31c0 8ed8 8ec0 8ee0 8ee8 48cf".replace(" ", ""))
+_CODE32 = bytes.fromhex("31c0 8ee0 8ee8 66b82b00 8ed8 8ec0 48cf".replace(" ", ""))
+
+_PTE_P, _PTE_W, _PTE_U, _PTE_A, _PTE_D = 1, 2, 4, 0x20, 0x40
+_TABLE = _PTE_P | _PTE_W | _PTE_U | _PTE_A
+_PTE_ADDR = 0x000F_FFFF_FFFF_F000
+
+_CR0 = 0x8005_0033  # PG AM WP NE ET MP PE
+_CR4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 16  # PAE OSFXSR OSXMMEXCPT FSGSBASE; no OSXSAVE
+_EFER, _EFER_INIT = 0xC000_0080, 0xD01  # SCE LME LMA NXE
+_TCG_BUFFER = 128 << 20
+_MASK32 = 0xFFFF_FFFF
+
+
+def _segment(*, code: bool, long: bool = False, level: int = 3) -> int:
+    """Return a flat descriptor, accessed bit set so that the processor never writes to the table."""
+    access = 0x80 | level << 5 | 0x10 | (0xB if code else 0x3)
+    size = 1 << 53 if long else 1 << 54
+    return 0xFFFF | access << 40 | 0xF << 48 | size | 1 << 55
+
+
+def _use_private() -> bool:
+    return os.environ.get("LXEMU_CPU", "") != "api"
+
+
+class Engine:
+    """The processor of a machine.
+
+    q: the live general registers (rax rcx rdx rbx rsp rbp rsi rdi r8..r15 rip) as 64-bit words; d: the
+    same memory as 32-bit words. Valid between runs, for the lwp that is `owner`. owner: the lwp whose
+    state is live, or None; live: its context. run(): go on in user mode until something happens; returns
+    the library's error code. kind: word that tells a trap from a system call (see trap.py).
+    kernel_entry: top-level page table entry that every address space must have in slot 511.
+
+    `use_private` False (or LXEMU_CPU=api in the environment) keeps to the public interface of the
+    library, which makes a trap about twice as expensive.
+    """
+
+    def __init__(self, phys: PhysMem, *, use_private: bool | None = None) -> None:
+        self.phys = phys
+        self.binding = Binding(uc.load())
+        self.owner: Any = None
+        self.live: Context | None = None
+        self.int80_sites: set[int] = set()
+        self.closed = False
+        self.slices = 0
+        self._window = 0
+        self._fpu = FpuBatch()
+        self._live_tls = NO_TLS
+        self._make_tables()
+        self.handle = self._open()
+        self._ref = byref(c_char.from_address(self.handle.value or 0))
+        self._bind_calls()
+        self._init_control_registers()
+        self.mark = c_uint64(trap.MARK_IDLE)
+        self._init_blob()
+        self._add_hooks()
+        self._map_registers(_use_private() if use_private is None else use_private)
+        self.gate = Gate(self)
+        self._make_templates()
+        mmu = phys.mmu
+        mmu.flush = self.tlb_flush
+        mmu.invalidate = self.invalidate_code
+        mmu.kernel_entry = self.kernel_entry
+
+    # -- construction ---------------------------------------------------------------------------
+
+    def _make_tables(self) -> None:
+        """Build the supervisor's page, its tables, and a root that holds nothing else."""
+        phys, q = self.phys, self.phys.q
+        self._frames = [phys.page_alloc() for _ in range(4)]
+        third, second, first, page = (pfn << 12 for pfn in self._frames)
+        q[(third >> 3) + 511] = second | _TABLE
+        q[(second >> 3) + 511] = first | _TABLE
+        q[(first >> 3) + 511] = page | _PTE_P | _PTE_A | _PTE_D
+        self._window_table = first >> 3
+        self.kernel_entry = third | _TABLE
+        self._boot_root = phys.page_alloc_low()
+        self.boot_cr3 = self.cr3 = self._boot_root << 12
+        q[(self.boot_cr3 >> 3) + 511] = self.kernel_entry
+        self._gdt = page >> 3
+        descriptors = {
+            2: _segment(code=True, long=True, level=0),
+            3: _segment(code=False, level=0),
+            USER_CS32 >> 3: _segment(code=True),
+            USER_DS >> 3: _segment(code=False),
+            USER_CS64 >> 3: _segment(code=True, long=True),
+        }
+        for index, value in descriptors.items():
+            q[self._gdt + index] = value
+        phys.ram[page + _ENTER64 : page + _ENTER64 + len(_CODE64)] = _CODE64
+        phys.ram[page + _ENTER32 : page + _ENTER32 + len(_CODE32)] = _CODE32
+
+    def _open(self) -> c_void_p:
+        b, phys = self.binding, self.phys
+        handle = b.open()
+        b.ctl_write(handle, uc.CTL_CPU_MODEL, uc.CPU_EPYC)
+        b.ctl_write(handle, uc.CTL_TCG_BUFFER_SIZE, c_uint32(_TCG_BUFFER))
+        b.map_memory(handle, phys.address, phys.nframes << 12)
+        # An `until` address would be looked up, and might fault, at every exit.
+        b.ctl_write(handle, uc.CTL_USE_EXITS, 1)
+        b.ctl_write(handle, uc.CTL_EXITS, c_void_p(phys.address), c_size_t(0))
+        return handle
+
+    def _bind_calls(self) -> None:
+        """Bind the calls that are made often to arguments that ctypes need not convert."""
+        lib = self.binding.lib
+        flush_tlb = c_uint32(uc.CTL_TLB_FLUSH | 1 << 30)
+        self._flush = partial(lib.uc_ctl, self._ref, flush_tlb)
+        self._cr3 = c_uint64(self.boot_cr3)
+        self._load_cr3 = partial(lib.uc_reg_write, self._ref, uc.REG_CR3, byref(self._cr3))
+        self._save = partial(lib.uc_context_save, self._ref)
+        self._restore = partial(lib.uc_context_restore, self._ref)
+
+    def _init_control_registers(self) -> None:
+        b, handle = self.binding, self.handle
+        b.write_reg(handle, uc.REG_CR3, self.boot_cr3)
+        b.write_reg(handle, uc.REG_CR4, _CR4)
+        b.write_msr(handle, _EFER, _EFER_INIT)
+        b.write_reg(handle, uc.REG_CR0, _CR0)
+        b.write_gdtr(handle, KERNEL_BASE, _GDT_LIMIT)
+        b.write_reg(handle, uc.REG_FPCW, 0x37F)
+        b.write_reg(handle, uc.REG_MXCSR, 0x1F80)
+        b.write_reg(handle, uc.REG_FPTAG, 0xFFFF)
+
+    def _init_blob(self) -> None:
+        """Make the context object that all contexts are copies of, and learn its layout."""
+        b = self.binding
+        source = b.context_alloc(self.handle)
+        size = b.context_size(self.handle)
+        self._scratch = ctypes.create_string_buffer(ctypes.string_at(source, size), size)
+        b.lib.uc_context_free(source)
+
+        def save() -> bytes:
+            b.check(self._save(self._scratch), "uc_context_save")
+            return self._scratch.raw
+
+        state, layout = private.find_blob(b, self.handle, save)
+        self.blob = layout or private.BlobLayout(state, 0, 0, 0)
+        self._layout_known = layout is not None
+
+    def _add_hooks(self) -> None:
+        b, lib = self.binding, self.binding.lib
+        b.hook(self.handle, uc.HOOK_INTR, lib.uc_query, byref(self.mark), 1, 0)
+        b.hook(self.handle, uc.HOOK_INTR, lib.uc_emu_stop, None, 1, 0)
+        b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSCALL)
+        # Unhooked, a SYSENTER of 32-bit code would do nothing at all; 64-bit code gets #UD.
+        b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSENTER)
+
+    def _map_registers(self, use_private: bool) -> None:
+        env = private.find_env(self.binding, self.handle) if use_private else None
+        self.private = env is not None
+        start = self.binding.lib.uc_emu_start
+        if env is not None:
+            self.q = (c_uint64 * 17).from_address(env)
+            self.d = (c_uint32 * 34).from_address(env)
+            pc = c_uint64.from_address(env + 128)
+            self.run = partial(start, self._ref, pc, None, None, None)
+            self._env = env
+        else:
+            self.q = (c_uint64 * 17)()
+            self.d = (c_uint32 * 34).from_buffer(self.q)
+            self._make_api_run()
+        if not self._layout_known:
+            self._search_layout()
+        self._bind_exception_words()
+
+    def _bind_exception_words(self) -> None:
+        blob = self.blob
+        if self.private:
+            self.kind = (c_int * 1).from_address(self._env + blob.is_int)
+            self._old = c_int.from_address(self._env + blob.old_exception)
+            self._error = c_int.from_address(self._env + blob.error_code)
+        else:
+            self.kind = (c_int * 1)()
+            self._old, self._error = c_int(-1), c_int()
+        self.kind[0] = trap.NOTHING
+
+    def _make_api_run(self) -> None:
+        """Make a `run` of the same behaviour from the public interface alone."""
+        lib, ref, q = self.binding.lib, self._ref, self.q
+        base = ctypes.addressof(q)
+        regs = (c_int * 17)(*uc.GPRS)
+        places = (c_void_p * 17)(*(base + 8 * i for i in range(17)))
+        write = partial(lib.uc_reg_write_batch, ref, regs, places, 17)
+        read = partial(lib.uc_reg_read_batch, ref, regs, places, 17)
+        pc = c_uint64.from_buffer(q, 128)
+        start = partial(lib.uc_emu_start, ref, pc, None, None, None)
+        self._push, self._pull = write, read
+
+        def run() -> int:
+            write()
+            err: int = start()
+            read()
+            if self.kind[0] == trap.NOTHING:
+                self._take_exception()
+            return err
+
+        self.run = run  # type: ignore[assignment]
+
+    def _take_exception(self) -> None:
+        """Read the words of the last exception through a saved context, and reset them there."""
+        scratch, blob = self._scratch, self.blob
+        self._save(scratch)
+        kind = c_int.from_buffer(scratch, blob.state + blob.is_int)
+        if kind.value == trap.NOTHING:
+            return
+        old = c_int.from_buffer(scratch, blob.state + blob.old_exception)
+        self.kind[0] = kind.value
+        self._old.value = old.value
+        self._error.value = c_int.from_buffer(scratch, blob.state + blob.error_code).value
+        kind.value, old.value = trap.NOTHING, -1
+        self._restore(scratch)
+
+    def _search_layout(self) -> None:
+        raise EngineError("this version of unicorn is not supported yet")
+
+    def _make_templates(self) -> None:
+        """Enter user mode once per mode, and keep the state just before the first instruction.
+
+        The address entered is not mapped, so the run ends with a page fault whose every word is
+        known: that proves the layout of the exception words on this very engine.
+        """
+        self._save(self._scratch)
+        boot = self._scratch.raw
+        self.templates: dict[int, bytes] = {}
+        for bits, code, cs in ((64, _ENTER64, USER_CS64), (32, _ENTER32, USER_CS32)):
+            ctypes.memmove(self._scratch, boot, len(boot))
+            self._restore(self._scratch)
+            self.templates[bits] = self._enter(code, cs)
+
+    def _enter(self, code: int, cs: int) -> bytes:
+        target = 0x1000
+        frame = (target, cs, _RFLAGS_INIT, 0, USER_DS)
+        for index, value in enumerate(frame):
+            self.phys.q[self._gdt + (_FRAME >> 3) + index] = value
+        self.q[4] = KERNEL_BASE + _FRAME
+        self.q[16] = KERNEL_BASE + code
+        self.kind[0] = trap.NOTHING
+        self._error.value, self._old.value = -1, -1
+        err = self.run()
+        self._pull_all()
+        seen = (err, self.kind[0], self._error.value, self._old.value, self.cr2(), self.q[16])
+        if seen != (0, trap.FAULT, 0x14, trap.T_PF, target, target):
+            raise EngineError(f"this version of unicorn does not behave as expected: {seen}")
+        self.rearm()
+        self.kind[0] = trap.NOTHING
+        for index in range(17):
+            self.q[index] = 0
+        self._push_all()
+        self._save(self._scratch)
+        return self._scratch.raw
+
+    def _push_all(self) -> None:
+        if not self.private:
+            self._push()
+
+    def _pull_all(self) -> None:
+        if not self.private:
+            self._pull()
+
+    # -- contexts -------------------------------------------------------------------------------
+
+    def new_context(self) -> Context:
+        """Return the registers of a new lwp: a fresh 64-bit image, all zero."""
+        return Context(self, self.templates[64], self.boot_cr3)
+
+    def regs(self, lwp: Any) -> Context:
+        """Return the accessor of an lwp's user registers, which is its context."""
+        context: Context = lwp.cpu
+        return context
+
+    def set_mode(self, ctx: Context, bits: int, pc: int, sp: int) -> None:
+        """Make `ctx` a fresh image: zero registers, reset x87 and SSE, segments for `bits` (64 or 32)."""
+        template = self.templates[bits]
+        ctypes.memmove(ctx.buf, template, len(template))
+        ctx.bits, ctx.tls, ctx.cr3 = bits, NO_TLS, self.boot_cr3
+        ctx.saved[4], ctx.saved[16] = sp, pc
+        self.slices = 0
+        if self.live is ctx:
+            owner, self.owner, self.live = self.owner, None, None
+            self.switch(owner)
+            owner.ast = True  # the trap loop must look at the mode again
+
+    def save(self, ctx: Context) -> None:
+        """Store the live state, which must be that of `ctx`, into it."""
+        self._push_all()
+        self._save(ctx.buf)
+
+    def switch(self, lwp: Any) -> None:
+        """Make the state and the address space of `lwp` live, saving those of the owner."""
+        if self.owner is lwp:
+            return
+        if self.owner is not None and self.live is not None:
+            self.save(self.live)
+        ctx: Context = lwp.cpu
+        self._restore(ctx.buf)
+        self._pull_all()
+        hat = lwp.as_.hat
+        if hat.cr3 != self.cr3 or ctx.cr3 != hat.cr3:
+            self._set_cr3(hat.cr3)
+        ctx.cr3 = hat.cr3
+        if ctx.tls is not self._live_tls:
+            self.load_tls(ctx)
+        self.owner, self.live = lwp, ctx
+        self.phys.mmu.live = hat
+
+    def _set_cr3(self, cr3: int) -> None:
+        self.cr3 = self._cr3.value = cr3
+        self._load_cr3()
+        self.phys.mmu.stale = False
+
+    def leave_address_space(self) -> None:
+        """Load page tables that map nothing, since those that are loaded are about to be freed.
+
+        Call it with the owner's address space still in place; the owner gets its new one from
+        `set_mode`, or is dead.
+        """
+        self._set_cr3(self.boot_cr3)
+        if self.live is not None:
+            self.live.cr3 = self.boot_cr3
+        self.phys.mmu.live = None
+
+    def load_tls(self, ctx: Context) -> None:
+        """Enter the thread-local segments of `ctx` into the descriptor table."""
+        for index, descriptor in enumerate(ctx.tls):
+            self.phys.q[self._gdt + 12 + index] = descriptor
+        self._live_tls = ctx.tls
+
+    # -- registers that are not general ---------------------------------------------------------
+
+    @contextmanager
+    def _borrow(self, ctx: Context) -> Iterator[None]:
+        """Have the state of `ctx` in the engine for a moment (registers only, not memory)."""
+        if self.live is ctx:
+            yield
+            return
+        self._push_all()
+        self._save(self._scratch)
+        kept = self._scratch.raw
+        self._restore(ctx.buf)
+        try:
+            yield
+        finally:
+            self._save(ctx.buf)
+            ctypes.memmove(self._scratch, kept, len(kept))
+            self._restore(self._scratch)
+
+    def read(self, ctx: Context, reg: int) -> int:
+        """Read a register of `ctx` by its number in the library."""
+        with self._borrow(ctx):
+            return self.binding.read_reg(self.handle, reg)
+
+    def write(self, ctx: Context, reg: int, value: int) -> None:
+        """Write a register of `ctx` by its number in the library."""
+        with self._borrow(ctx):
+            self.binding.write_reg(self.handle, reg, value)
+
+    def read_fpu(self, ctx: Context) -> bytes:
+        """Return the x87 and SSE state of `ctx` as an FXSAVE image."""
+        fpu = self._fpu
+        with self._borrow(ctx):
+            err = self.binding.lib.uc_reg_read_batch(self._ref, fpu.regs, fpu.places, fpu.count)
+        self.binding.check(err, "reading the FPU")
+        return fpu.to_image()
+
+    def write_fpu(self, ctx: Context, image: bytes) -> None:
+        """Set the x87 and SSE state of `ctx` from an FXSAVE image."""
+        fpu = self._fpu
+        fpu.from_image(image)
+        with self._borrow(ctx):
+            err = self.binding.lib.uc_reg_write_batch(self._ref, fpu.regs, fpu.places, fpu.count)
+        self.binding.check(err, "writing the FPU")
+
+    # -- exceptions -----------------------------------------------------------------------------
+
+    @property
+    def bits(self) -> int:
+        """Mode of the live context."""
+        return 64 if self.live is None else self.live.bits
+
+    def exception(self) -> tuple[int, int]:
+        """Return (error code, vector or -1) of the last fault that the processor remembers."""
+        return self._error.value & _MASK32, self._old.value
+
+    def rearm(self) -> None:
+        """Forget the last fault: while it is remembered, the next would become a double fault."""
+        self._old.value = -1
+
+    def cr2(self) -> int:
+        """Return the address of the last page fault."""
+        return self.binding.read_reg(self.handle, uc.REG_CR2)
+
+    def fetch(self, va: int) -> int | None:
+        """Read a byte of the live address space; None where nothing is mapped."""
+        entry = self.cr3
+        for shift in (39, 30, 21, 12):
+            entry = self.phys.q[((entry & _PTE_ADDR) >> 3) + (va >> shift & 511)]
+            if not entry & _PTE_P:
+                return None
+        return self.phys.ram[(entry & _PTE_ADDR) + (va & 0xFFF)]
+
+    # -- caches ---------------------------------------------------------------------------------
+
+    def tlb_flush(self) -> None:
+        """Drop every cached translation. Needed only after a present one was removed or restricted."""
+        self._flush()
+        self.phys.mmu.stale = False
+
+    def invalidate_code(self, pfn: int) -> None:
+        """Drop the translated code of one frame, after the kernel wrote to it.
+
+        The library takes a virtual address that user mode may execute, so the frame gets a window
+        for the moment. Its translation is cached; it is dropped before user code can run.
+        """
+        window = self._window
+        self._window = (window + 1) % _WINDOWS
+        slot = self._window_table + window
+        va = _WINDOW_BASE + (window << 12)
+        self.phys.q[slot] = pfn << 12 | _PTE_P | _PTE_U | _PTE_A | _PTE_D
+        control = c_uint32(uc.CTL_TB_REMOVE_CACHE | 2 << 26 | 1 << 30)
+        err = self.binding.lib.uc_ctl(self._ref, control, c_uint64(va), c_uint64(va + 0x1000))
+        self.phys.q[slot] = 0
+        self._flush()
+        self.binding.check(err, "invalidating code")
+
+    # -- pre-emption ----------------------------------------------------------------------------
+
+    def request_preempt(self) -> None:
+        """Have the run end at the next block of guest code. Any thread may call this."""
+        self.gate.open()
+
+    def slice_end(self) -> None:
+        """Account for a stop that the gate caused.
+
+        The translation cache only grows when it is dropped, from 256 entries: a program that computes
+        is given a larger one by dropping it during its first slices, and now and then later.
+        """
+        self.gate.acknowledge()
+        self.slices += 1
+        if self.slices <= 20 or not self.slices % 128:
+            self.tlb_flush()
+
+    # -- end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give the engine's memory back; contexts and `q` must not be used afterwards."""
+        if self.closed:
+            return
+        self.closed = True
+        self.gate.close()
+        self.owner = self.live = None
+        mmu = self.phys.mmu
+        del mmu.flush, mmu.invalidate
+        self.q = (c_uint64 * 17)()
+        self.d = (c_uint32 * 34)()
+        self.binding.lib.uc_close(self.handle)

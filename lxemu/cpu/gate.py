@@ -1,0 +1,117 @@
+"""Exact pre-emption: ending a run of guest code at the entry of a block, and nowhere else.
+
+`uc_emu_stop` from another thread is honoured in the middle of an instruction, which is then executed again:
+a store may happen twice. A hook on blocks is called between instructions. It must cost nothing while
+nobody wants to stop, so its bounds are such that it never matches, and a request opens them. Unicorn tests
+the bounds at run time only when the list of block hooks has two entries; the first is a hook that
+does nothing.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+from ctypes import CFUNCTYPE
+from typing import TYPE_CHECKING
+
+from lxemu.cpu import binding as uc
+from lxemu.cpu import private, trap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lxemu.cpu.engine import Engine
+
+# While closed both bounds name an address that no code can have: the lowest page is never mapped.
+_CLOSED = 7
+_PROBE = (0x5EED_0001, 0x5EED_0002)
+
+#: Period of the ticker (s), and how many periods pass between stops when nobody is known to wait.
+TICK = 0.01
+IDLE_TICKS = 10
+_FIRST_TICKS = 20
+
+
+class Gate:
+    """The way to stop a run from outside.
+
+    exact: whether there is a gate. Without one a run ends only by itself, and lwps share the processor
+    only when they trap.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = _thread.allocate_lock()
+        self._stop = _thread.allocate_lock()
+        self._done: _thread.LockType | None = None
+        self._busy: Callable[[], bool] | None = None
+        self.wanted = False
+        b, lib = engine.binding, engine.binding.lib
+        kind, handle = engine.kind, engine.handle
+        self._callback = CFUNCTYPE(None)(self._reached)
+        b.hook(handle, uc.HOOK_BLOCK, lib.uc_errno, None, 1, 0)
+        hook = b.hook(handle, uc.HOOK_BLOCK, self._callback, None, *_PROBE)
+        self._kind = kind
+        self._emu_stop = lib.uc_emu_stop
+        self._bounds = private.hook_bounds(hook, *_PROBE)
+        self.exact = self._bounds is not None
+        if self._bounds is not None:
+            self._bounds[0] = self._bounds[1] = _CLOSED
+
+    def _reached(self) -> None:
+        """Stop: the run is at the entry of a block and the gate is open."""
+        self._kind[0] = trap.GATE
+        self._shut()
+        self._emu_stop(self._engine.handle)
+
+    def _shut(self) -> None:
+        if self._bounds is not None:
+            self._bounds[1] = _CLOSED
+            self._bounds[0] = _CLOSED
+
+    def open(self) -> None:
+        """Ask for a stop at the next block entry. Any thread may call this; asking twice is harmless."""
+        with self._lock:
+            self.wanted = True
+            if self._bounds is not None:
+                self._bounds[0] = 1
+                self._bounds[1] = 0
+
+    def acknowledge(self) -> None:
+        """Note that the stop has happened: the gate is closed until the next request."""
+        with self._lock:
+            self.wanted = False
+            self._shut()
+
+    def start(self, busy: Callable[[], bool]) -> None:
+        """Start the ticker, which opens the gate regularly while `busy()` says that somebody waits.
+
+        A run also ends now and then when nobody does: only then can Python run the handlers of signals
+        that the host sent to this process. Does nothing the second time.
+        """
+        if self._busy is None and self.exact:
+            self._busy = busy
+            self._stop.acquire()
+            self._done = _thread.allocate_lock()
+            self._done.acquire()
+            _thread.start_new_thread(self._tick, (busy, self._done))
+
+    def _tick(self, busy: Callable[[], bool], done: _thread.LockType) -> None:
+        idle = 0
+        ticks = 0
+        while not self._stop.acquire(timeout=TICK):
+            ticks += 1
+            idle += 1
+            if ticks <= _FIRST_TICKS or idle >= IDLE_TICKS or busy():
+                idle = 0
+                self.open()
+        done.release()
+
+    def close(self) -> None:
+        """End the ticker; the memory of the hooks may be freed afterwards."""
+        if self._busy is not None and self._done is not None:
+            with contextlib.suppress(RuntimeError):
+                self._stop.release()
+            self._done.acquire()
+        with self._lock:
+            self._bounds = None

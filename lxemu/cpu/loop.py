@@ -1,0 +1,130 @@
+"""The trap loop: run user code, find out why it stopped, act on it, run on.
+
+Everything on the path of a system call is bound before the loop. On a 64-bit lwp a stop that leaves no
+exception is the SYSCALL instruction; on a 32-bit one the common stop is `int 0x80`, told from other
+software interrupts by where it is, once the instruction there has been looked at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lxemu.cpu import trap
+from lxemu.cpu.trap import MARK_IDLE, NOTHING, SOFTWARE, T_GATE, T_INT80, T_SYSCALL, T_UD
+from lxemu.kernel.errno import Interrupted, KernelError
+
+if TYPE_CHECKING:
+    from lxemu.brand import Brand
+    from lxemu.cpu.engine import Engine
+    from lxemu.kernel.lwp import Lwp
+
+_R11_FLAGS = 0x246  # r11 after SYSCALL: flags are computed lazily, and reading them costs a call
+
+
+def user_loop(lwp: Lwp) -> None:
+    """Run `lwp` in user mode until its kernel context is unwound."""
+    engine: Engine = lwp.machine.engine
+    engine.switch(lwp)
+    engine.gate.start(lwp.machine.disp.busy)
+    while True:
+        if engine.bits == 64:
+            _loop64(lwp, engine)
+        else:
+            _loop32(lwp, engine)
+
+
+def _loop64(lwp: Lwp, engine: Engine) -> None:
+    """Run until the mode changes (exec of a 32-bit program)."""
+    run, kind, q, d = engine.run, engine.kind, engine.q, engine.d
+    ast = lwp.machine.ast
+    while True:
+        if (err := run()) or kind[0] != NOTHING:
+            _event(lwp, engine, err)
+        else:
+            q[1] = q[16]
+            q[11] = _R11_FLAGS
+            lwp.syscall_nr = number = d[0]
+            try:
+                q[0] = lwp.stubs[number](lwp)
+            except KernelError as error:
+                q[0] = _failed(lwp, error)
+            except IndexError:
+                q[0] = _no_such_call(lwp, lwp.brand, number)
+        if lwp.ast:
+            ast(lwp)
+            if engine.bits != 64:
+                return
+
+
+def _loop32(lwp: Lwp, engine: Engine) -> None:
+    """Run until the mode changes (exec of a 64-bit program)."""
+    run, kind, d, mark, sites = engine.run, engine.kind, engine.d, engine.mark, engine.int80_sites
+    ast = lwp.machine.ast
+    while True:
+        if (err := run()) or kind[0] != SOFTWARE or d[32] not in sites or mark.value != MARK_IDLE:
+            _event(lwp, engine, err)
+        else:
+            kind[0] = NOTHING
+            lwp.syscall_nr = number = d[0]
+            try:
+                d[0] = lwp.stubs[number](lwp)
+            except KernelError as error:
+                d[0] = _failed(lwp, error)
+            except IndexError:
+                d[0] = _no_such_call(lwp, lwp.brand, number)
+        if lwp.ast:
+            ast(lwp)
+            if engine.bits != 32:
+                return
+
+
+def _no_such_call(lwp: Lwp, brand: Brand, number: int) -> int:
+    """Answer a number beyond the brand's table; an IndexError out of a handler is ours to report."""
+    if number < len(brand.stubs):
+        raise  # noqa: PLE0704 (called while the IndexError is handled)
+    return _dispatch(lwp, brand, number)
+
+
+def _dispatch(lwp: Lwp, brand: Brand, number: int) -> int:
+    """Make a call by way of `brand` and return the result as a signed number."""
+    try:
+        if number < len(brand.stubs):
+            return int(brand.stubs[number](lwp))
+        return int(brand.nosys(lwp, number))
+    except KernelError as error:
+        return _failed(lwp, error)
+
+
+def _failed(lwp: Lwp, error: KernelError) -> int:
+    """Return what a failed call returns; one that a signal interrupted may be made again."""
+    if type(error) is Interrupted:
+        lwp.interrupted = lwp.ast = True
+    return -lwp.brand.errno_out[error.errno]
+
+
+def _event(lwp: Lwp, engine: Engine, err: int) -> None:
+    """Act on a stop that is not the usual kind of system call."""
+    event = trap.decode(engine, err)
+    machine, vector = lwp.machine, event.vector
+    if vector == T_INT80:
+        _int80(lwp, engine)
+        return
+    lwp.syscall_nr = -1
+    if vector == T_GATE:
+        engine.slice_end()
+        machine.preempt(lwp)
+        return
+    if vector == T_SYSCALL:
+        # SYSCALL or SYSENTER in 32-bit code. An AMD processor has the first, for the vDSO alone, and
+        # not the second; our vDSO uses neither.
+        engine.q[16] -= 2
+        vector = T_UD
+    machine.fault(lwp, vector, event.error, event.cr2)
+
+
+def _int80(lwp: Lwp, engine: Engine) -> None:
+    """Make the 32-bit system call of an `int 0x80` in a place that is not known yet, or in 64-bit code."""
+    lwp.syscall_nr = number = engine.d[0]
+    brand = lwp.brand if engine.bits == 32 else lwp.machine.brand_for(32)
+    words = engine.d if engine.bits == 32 else engine.q
+    words[0] = _dispatch(lwp, brand, number)

@@ -1,0 +1,189 @@
+"""Everything that depends on how this version of Unicorn is built. No other module may know it.
+
+Three things are not in the public interface: where the live CPU state (QEMU's CPUX86State, "env") lies in
+memory, where in it the words of the last exception are, and that a hook's handle is the address of a
+structure with its bounds in it. None of them is taken on trust: offsets come from a table by version or are
+searched for, and either way they are checked on every engine before they are used. What fails the check is
+not used, and the caller falls back to the public interface.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from ctypes import c_uint64
+from typing import TYPE_CHECKING, NamedTuple
+
+from lxemu.cpu.binding import GPRS
+from lxemu.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lxemu.cpu.binding import Binding
+
+_WORDS = len(GPRS)
+_SCAN_UC = 0x4000  # bytes of uc_struct that are searched for the pointer to the CPU
+_SCAN_CPU = 0x20000  # bytes behind that pointer that are searched for the registers
+
+
+class BlobLayout(NamedTuple):
+    """Offsets in a saved context of the library (bytes).
+
+    `state` is where the copy of env starts, which starts with the general registers in `GPRS` order; the
+    others are relative to `state`.
+    """
+
+    state: int
+    error_code: int
+    is_int: int
+    old_exception: int
+
+
+class LiveLayout(NamedTuple):
+    """Where env is: `*(uc + cpu) + env`."""
+
+    cpu: int
+    env: int
+
+
+_BLOBS: dict[tuple[int, int, int], BlobLayout] = {
+    (2, 1, 4): BlobLayout(0x28, 0x1508, 0x150C, 0x1578),
+}
+_LIVE: dict[tuple[int, int, int], LiveLayout] = {(2, 1, 4): LiveLayout(0x1B8, 0x8A50)}
+
+_HOOK_BEGIN, _HOOK_END = 24, 32
+
+
+def _sentinels(salt: int) -> list[int]:
+    """Return a canonical value per register that nothing else in memory is likely to equal."""
+    return [0x0000_5EED_0000_0000 | salt << 16 | (i + 1) * 0x0101 for i in range(_WORDS)]
+
+
+def _plant(binding: Binding, handle: ctypes.c_void_p, salt: int) -> bytes:
+    values = _sentinels(salt)
+    for reg, value in zip(GPRS, values, strict=True):
+        binding.write_reg(handle, reg, value)
+    return struct.pack(f"<{_WORDS}Q", *values)
+
+
+def find_blob(
+    binding: Binding, handle: ctypes.c_void_p, save: Callable[[], bytes]
+) -> tuple[int, BlobLayout | None]:
+    """Return where the registers are in a saved context, and the rest of the layout if it is known.
+
+    `save` returns the bytes of a context saved now.
+    """
+    pattern = _plant(binding, handle, 1)
+    state = save().find(pattern)
+    if state < 0:
+        raise EngineError("this version of unicorn keeps its registers in a way that is not known")
+    known = _BLOBS.get(binding.version)
+    return state, known if known is not None and known.state == state else None
+
+
+def search_exception_words(
+    state: int, fault: tuple[bytes, bytes, int], software: tuple[bytes, bytes]
+) -> BlobLayout:
+    """Find the words of the last exception by what two known exceptions change.
+
+    `fault` is (context before, after, error code) of a page fault; `software` is (before, after) of an
+    `int n`, with no fault in between.
+    """
+    before, after, code = fault
+    before_int, after_int = software
+    size = len(before) - state
+
+    def word(blob: bytes, offset: int) -> int:
+        value: int = struct.unpack_from("<i", blob, state + offset)[0]
+        return value
+
+    old = [
+        o
+        for o in range(_WORDS * 8, size - 3, 4)
+        if word(before, o) == -1
+        and word(after, o) == 14
+        and word(before_int, o) == word(after_int, o)
+    ]
+    errors = [
+        o
+        for o in range(_WORDS * 8, size - 7, 4)
+        if word(after, o) == code
+        and word(after, o + 4) == 0
+        and word(after_int, o) == 0
+        and word(after_int, o + 4) == 1
+    ]
+    if len(old) != 1 or len(errors) != 1:
+        raise EngineError("this version of unicorn keeps exceptions in a way that is not known")
+    return BlobLayout(state, errors[0], errors[0] + 4, old[0])
+
+
+def _read_memory(address: int, size: int) -> bytes:
+    """Read our own memory without faulting: b"" where nothing is mapped."""
+    try:
+        fd = os.open("/proc/self/mem", os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, size, address)
+    except (OSError, OverflowError):
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _is_live(binding: Binding, handle: ctypes.c_void_p, env: int) -> bool:
+    """Check that the words at `env` follow the registers. `env` must be readable."""
+    for salt in (0x51, 0x52):
+        pattern = _plant(binding, handle, salt)
+        if ctypes.string_at(env, len(pattern)) != pattern:
+            return False
+    words = (c_uint64 * _WORDS).from_address(env)
+    for index, reg in enumerate(GPRS[:-1]):
+        words[index] = value = 0x1000 + index
+        if binding.read_reg(handle, reg) != value:
+            return False
+    return True
+
+
+def find_env(binding: Binding, handle: ctypes.c_void_p) -> int | None:
+    """Return the address of the live CPU state, or None when it cannot be established.
+
+    Overwrites the general registers.
+    """
+    uc = handle.value
+    if uc is None:
+        return None
+    known = _LIVE.get(binding.version)
+    pattern = _plant(binding, handle, 0x50)
+    if known is not None:
+        cpu = struct.unpack("<Q", _read_memory(uc + known.cpu, 8) or bytes(8))[0]
+        env: int = cpu + known.env
+        if _read_memory(env, len(pattern)) == pattern and _is_live(binding, handle, env):
+            return env
+    for cpu in set(_pointers(uc)):
+        _plant(binding, handle, 0x50)
+        found = _read_memory(cpu, _SCAN_CPU).find(pattern)
+        if found >= 0 and _is_live(binding, handle, cpu + found):
+            return cpu + found
+    return None
+
+
+def _pointers(base: int) -> list[int]:
+    """Return the aligned words behind `base` that could be addresses."""
+    data = _read_memory(base, _SCAN_UC)
+    words = struct.unpack(f"<{len(data) // 8}Q", data[: len(data) & ~7])
+    return [word for word in words if 0x10000 < word < 1 << 47 and not word & 7]
+
+
+def hook_bounds(handle: int, first: int, last: int) -> ctypes.Array[c_uint64] | None:
+    """Return the two bounds of a hook as words that may be written, or None.
+
+    The handle of a hook is the address of its structure; `first` and `last` are the bounds it was made
+    with, which must be found there and be unlike anything else.
+    """
+    data = _read_memory(handle, _HOOK_END + 8)
+    if len(data) < _HOOK_END + 8 or struct.unpack_from("<QQ", data, _HOOK_BEGIN) != (first, last):
+        return None
+    return (c_uint64 * 2).from_address(handle + _HOOK_BEGIN)
