@@ -27,7 +27,6 @@ from lxemu.kernel.exec import exec_common
 from lxemu.kernel.futex import UWaitQueues
 from lxemu.kernel.lwp import Lwp, LwpExit
 from lxemu.kernel.mm.as_ import As
-from lxemu.kernel.mm.hat import Mmu
 from lxemu.kernel.mm.page import PhysMem
 from lxemu.kernel.proc import FsCtx, Proc
 from lxemu.kernel.sched import Dispatcher
@@ -35,13 +34,14 @@ from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
 from lxemu.kernel.vfs.fdtable import FdTable
 from lxemu.kernel.zone import Zone
-from lxemu.namespace import build_namespace, open_stdio
+from lxemu.namespace import build_namespace, holds_host_streams, open_stdio
 from lxemu.signals import HostSignals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lxemu.brand import Brand
+    from lxemu.kernel.tty import Tty
     from lxemu.observe.tracer import Tracer
 
 PID_MAX = 32768
@@ -112,9 +112,7 @@ class Machine:
         self.disp = Dispatcher(self.clock)
         self.phys = PhysMem(config.memory)
         self.engine = Engine(self.phys)
-        self.mmu = Mmu()
-        self.mmu.flush = self.engine.tlb_flush
-        self.mmu.invalidate = self.engine.invalidate_code
+        self.mmu = self.phys.mmu
         self.uwait = UWaitQueues()
         self.aslr = config.aslr
         self.tracer = config.tracer
@@ -130,6 +128,7 @@ class Machine:
         self.crash: BaseException | None = None
         self.status: ExitStatus | None = None
         self.first: Proc | None = None
+        self.console: Tty | None = None
         self.zone = Zone(config.hostname, config.kernel_version)
         self.zone.procs = self.procs
         self.zone.boot_hrtime = self.clock.hrtime()
@@ -161,7 +160,7 @@ class Machine:
 
     def new_as(self) -> As:
         """Return an empty address space of this machine."""
-        return As(self.phys, self.mmu, self.engine.kernel_entry)
+        return As(self.phys)
 
     def _first_proc(self) -> Proc:
         config = self.config
@@ -204,7 +203,7 @@ class Machine:
             try:
                 open_stdio(self, proc)
                 self._chdir(proc)
-                exec_common(lwp, program, list(argv), envp)
+                exec_common(lwp, None, program, list(argv), envp)
             except KernelError as error:
                 failure.append(error)
                 raise LwpExit from None
@@ -243,7 +242,6 @@ class Machine:
         lwp.onproc_since = self.clock.cputime()
         if self.engine.owner is not lwp:
             self.engine.switch(lwp)
-        self.mmu.live = lwp.as_.hat
 
     def _switch_out(self, lwp: Lwp) -> None:
         lwp.utime += self.clock.cputime() - lwp.onproc_since
@@ -377,7 +375,7 @@ class Machine:
         not keep the machine alive (as with ssh, whose session ends the same way).
         """
         for proc in self.procs.values():
-            if not proc.zombie and proc.lwps and proc.files.holds_host_streams():
+            if not proc.zombie and proc.lwps and holds_host_streams(proc):
                 return
         self.disp.stopping = True
 
@@ -392,6 +390,10 @@ class Machine:
         self._as_users[key] = self._as_users.get(key, 1) + 1
         return proc.as_
 
+    def as_shared(self, proc: Proc) -> bool:
+        """Return whether another process uses the address space of `proc`."""
+        return self._as_users.get(id(proc.as_), 1) > 1
+
     def as_rele(self, proc: Proc) -> None:
         """Give up the address space of `proc`; the last process frees it."""
         as_ = proc.as_
@@ -403,7 +405,6 @@ class Machine:
         self._as_users.pop(key, None)
         if self.mmu.live is as_.hat:
             self.engine.leave_address_space()
-            self.mmu.live = None
         as_.free()
 
     def as_replace(self, proc: Proc, new: As) -> None:

@@ -1,8 +1,8 @@
 """The trap loop: run user code, find out why it stopped, act on it, run on.
 
-Everything on the path of a system call is bound before the loop. On a 64-bit lwp a stop that leaves no
-exception is the SYSCALL instruction; on a 32-bit one the common stop is `int 0x80`, told from other
-software interrupts by where it is, once the instruction there has been looked at.
+Everything on the path of a system call is bound before the loop. On a 64-bit lwp a stop that leaves
+no exception is the SYSCALL instruction; on a 32-bit one the common stop is `int 0x80`, told from
+other software interrupts by where it is, once the instruction there has been looked at.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def _event(lwp: Lwp, engine: Engine, err: int) -> None:
         machine.preempt(lwp)
         return
     if vector == T_SYSCALL:
-        # SYSCALL or SYSENTER in 32-bit code. An AMD processor has the first, for the vDSO alone, and
-        # not the second; our vDSO uses neither.
+        # SYSCALL or SYSENTER in 32-bit code. An AMD processor has the first, for the vDSO alone,
+        # and not the second; our vDSO uses neither.
         engine.q[16] -= 2
         vector = T_UD
     machine.fault(lwp, vector, event.error, event.cr2)

@@ -1,0 +1,144 @@
+"""The file tree of a machine: its root, volumes, brand file systems and standard streams."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lxemu.errors import ConfigError
+from lxemu.kernel.cred import Cred
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.tty import Tty
+from lxemu.kernel.vfs.hostio import HostStream, open_host_fd
+from lxemu.kernel.vfs.lofs import Lofs
+from lxemu.kernel.vfs.lookup import lookup_child, lookupname
+from lxemu.kernel.vfs.mount import MountTable
+from lxemu.kernel.vfs.tmpfs import Tmpfs
+from lxemu.kernel.vfs.vnode import VDIR, VREG, makedev
+
+if TYPE_CHECKING:
+    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.name import Name
+    from lxemu.kernel.vfs.vnode import Vfs
+    from lxemu.machine import Machine, Mount
+
+_ROOT = Cred()
+
+
+class FsIds:
+    """Hands out the device numbers of file systems that have no device (major 0)."""
+
+    def __init__(self) -> None:
+        self._minor = 0x20
+
+    def next(self) -> int:
+        """Return a device number not used before."""
+        self._minor += 1
+        return makedev(0, self._minor)
+
+
+def build_namespace(machine: Machine) -> None:
+    """Mount the root that the configuration asks for, then the brand's file systems and volumes.
+
+    ConfigError when a host path of the configuration cannot be had.
+    """
+    config = machine.config
+    ids = FsIds()
+    zone = machine.zone
+    zone.mounts = MountTable(_root_vfs(machine, ids))
+    zone.root = zone.mounts.root
+    _mount_brand(machine, ids)
+    for volume in config.volumes:
+        _mount_volume(machine, ids, volume)
+
+
+def _root_vfs(machine: Machine, ids: FsIds) -> Vfs:
+    root = machine.config.root
+    clock = machine.clock.realtime
+    if root == "none":
+        return Tmpfs(machine.phys, ids.next(), mode=0o755, now=clock)
+    lower = _lofs(machine, ids, b"/" if root == "host" else os.fsencode(root), readonly=True)
+    if lower.root().type != VDIR:
+        raise ConfigError(f"{os.fsdecode(root)}: not a directory")
+    from lxemu.kernel.vfs.overlay import Overlay
+
+    upper = Tmpfs(machine.phys, ids.next(), mode=0o755, now=clock)
+    return Overlay(lower, upper, ids.next())
+
+
+def _lofs(machine: Machine, ids: FsIds, path: bytes, *, readonly: bool) -> Lofs:
+    try:
+        return Lofs(
+            path, ids.next(), readonly=readonly, phys=machine.phys, now=machine.clock.realtime
+        )
+    except OSError as error:
+        raise ConfigError(f"{os.fsdecode(path)}: {os.strerror(error.errno or 0)}") from None
+
+
+def _mount_brand(machine: Machine, ids: FsIds) -> None:
+    try:
+        from syscalls.fs import mount_all
+    except ImportError: return
+
+    for path in (b"proc", b"dev", b"sys", b"tmp"):
+        make_path(machine, path, directory=True)
+    mount_all(machine, ids.next)
+
+
+def make_path(machine: Machine, path: bytes, *, directory: bool) -> Name:
+    """Return the Name of `path`, making what is missing of it as root."""
+    root = machine.zone.root
+    assert root is not None
+    here = root
+    parts = [part for part in path.split(b"/") if part]
+    for at, part in enumerate(parts):
+        try:
+            here = lookupname(here, root, part, _ROOT)
+        except KernelError as error:
+            if error.errno is not Errno.ENOENT:
+                raise
+            vnode = here.vnode
+            if at + 1 < len(parts) or directory:
+                made = vnode.mkdir(part, 0o755, _ROOT)
+            else:
+                made = vnode.create(part, 0o644, VREG, _ROOT)
+            here.enter(part, made)
+            here = lookup_child(here, part)
+    return here
+
+
+def _mount_volume(machine: Machine, ids: FsIds, volume: Mount) -> None:
+    vfs = _lofs(machine, ids, volume.host, readonly=volume.readonly)
+    mounts = machine.zone.mounts
+    assert mounts is not None
+    try:
+        where = make_path(machine, volume.guest, directory=vfs.root().type == VDIR)
+        mounts.mount(where, vfs)
+    except KernelError as error:
+        guest = os.fsdecode(volume.guest)
+        raise ConfigError(f"cannot mount at {guest}: {error.errno.name}") from None
+
+
+def open_stdio(machine: Machine, proc: Proc) -> None:
+    """Give `proc` the host's standard streams as 0, 1 and 2; the first terminal controls it."""
+    assert machine.zone.mounts is not None
+    for guest_fd, host_fd in enumerate(machine.config.stdio):
+        if host_fd < 0:
+            continue
+        try:
+            file = open_host_fd(machine.zone.mounts.pipefs, host_fd, machine.disp, proc.cred)
+        except OSError:
+            continue
+        proc.files.put(guest_fd, file)
+        vnode = file.vnode
+        assert isinstance(vnode, HostStream)
+        if vnode.is_tty():
+            if machine.console is None:
+                machine.console = Tty()
+                machine.console.attach(proc)
+            vnode.tty = machine.console
+
+
+def holds_host_streams(proc: Proc) -> bool:
+    """Return whether `proc` has one of the emulator's own descriptors open."""
+    return any(isinstance(file.vnode, HostStream) for _, file in proc.files.items())
