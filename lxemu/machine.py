@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lxemu.brand import Brand
-    from lxemu.kernel.tty import Tty
+    from lxemu.kernel.hosttty import HostTty
     from lxemu.observe.tracer import Tracer
 
 PID_MAX = 32768
@@ -128,7 +128,7 @@ class Machine:
         self.crash: BaseException | None = None
         self.status: ExitStatus | None = None
         self.first: Proc | None = None
-        self.console: Tty | None = None
+        self.console: HostTty | None = None
         self.zone = Zone(config.hostname, config.kernel_version)
         self.zone.procs = self.procs
         self.zone.boot_hrtime = self.clock.hrtime()
@@ -468,6 +468,8 @@ class Machine:
         """Give the host's resources back."""
         if self.host_signals is not None:
             self.host_signals.close()
+        if self.console is not None:
+            self.console.close()
         for proc in tuple(self.procs.values()):
             if not proc.zombie and proc.files is not None:
                 proc.files.rele(proc)

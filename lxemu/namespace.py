@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lxemu.errors import ConfigError
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.tty import Tty
+from lxemu.kernel.hosttty import HostTty
 from lxemu.kernel.vfs.hostio import HostStream, open_host_fd
 from lxemu.kernel.vfs.lofs import Lofs
 from lxemu.kernel.vfs.lookup import lookup_child, lookupname
@@ -134,7 +134,7 @@ def open_stdio(machine: Machine, proc: Proc) -> None:
         assert isinstance(vnode, HostStream)
         if vnode.is_tty():
             if machine.console is None:
-                machine.console = Tty()
+                machine.console = HostTty(os.dup(host_fd))
                 machine.console.attach(proc)
             vnode.tty = machine.console
 

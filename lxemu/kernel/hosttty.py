@@ -7,6 +7,7 @@ host to host. Sessions and foreground groups are the guest's, and the host knows
 from __future__ import annotations
 
 import fcntl
+import os
 import struct
 import termios
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,17 @@ class HostTty(Tty):
             termio.TIOCOUTQ: lambda _arg: 0,
             termio.TIOCGETD: lambda _arg: 0,
         }
+
+        self._saved = termios.tcgetattr(fd)
+
+    def close(self) -> None:
+        """Give the host its modes back, as a shell expects of a program that has ended."""
+        try:
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._saved)
+        except termios.error:
+            return  # The terminal is gone: there is nobody to restore it for.
+        finally:
+            os.close(self.fd)
 
     def ioctl(self, file: File, cmd: int, arg: Any) -> Any:  # noqa: ARG002
         """Do a terminal request (termio.*). Raises ENOTTY for one it does not know, EINTR, EIO."""

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import curlwp
 from lxemu.kernel.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, FdPollhead, Pollhead
 from lxemu.kernel.vfs.fcntl import (
     FIONREAD,
@@ -145,8 +146,10 @@ class HostStream(Vnode):
         self.disp.wait_fd(self.io, events)
 
     def sread(self, file: File, n: int) -> bytes:
-        """Read from the host, waiting in the dispatcher. Raises EAGAIN, EINTR."""
+        """Read from the host, waiting in the dispatcher. Raises EAGAIN, EINTR; EIO in background."""
         while True:
+            if self.tty is not None:
+                self.tty.check_read(curlwp())
             if self._nonblock or self.type == VREG or self._ready(POLLIN):
                 try:
                     return os.read(self.io, n)
