@@ -7,7 +7,7 @@ letter.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.sig import die, trapsig
@@ -19,6 +19,7 @@ from lxemu.kernel.signal import (
     SS_AUTODISARM,
     SS_DISABLE,
     SS_ONSTACK,
+    SYNC_SIGNALS,
     SigAction,
     SigInfo,
     sigmask,
@@ -56,6 +57,33 @@ def altstack_flags(lwp: Lwp, sp: int) -> int:
 
 class BadFrame(Exception):  # noqa: N818 -- an outcome, not a failure of ours
     """The frame does not fit on its stack."""
+
+
+class LastFault(NamedTuple):
+    """The last fault of an lwp that became a signal (`Lwp.brand_data`); later frames show it."""
+
+    trapno: int = 0
+    err: int = 0
+    cr2: int = 0
+
+
+_NO_FAULT = LastFault()
+_PAGE_FAULT = 14
+
+
+def last_fault(lwp: Lwp, info: SigInfo) -> LastFault:
+    """Return what the trapno, err and cr2 members of a frame show, `info` being delivered.
+
+    The kernel keeps them in the thread, so a signal that is no fault repeats those of the last.
+    """
+    known: LastFault = lwp.brand_data or _NO_FAULT
+    if info.code <= 0 or not SYNC_SIGNALS >> (info.signo - 1) & 1:
+        return known
+    if info.code == SI_KERNEL and not info.trapno:
+        return known
+    cr2 = info.addr if info.trapno == _PAGE_FAULT else known.cr2
+    lwp.brand_data = LastFault(info.trapno, info.err, cr2)
+    return lwp.brand_data
 
 
 def frame_base(lwp: Lwp, action: SigAction, sp: int, redzone: int) -> int:

@@ -27,6 +27,7 @@ from syscalls.sigframe import (
     disarm,
     force_segv,
     frame_base,
+    last_fault,
     restore_altstack,
 )
 from syscalls.signum import TO_LX, sigset_from_lx, sigset_to_lx
@@ -121,14 +122,15 @@ def _write_frame(
 
 def _pack_context(lwp: Lwp, info: SigInfo, fpstate: int, mask: int) -> bytes:
     q, regs = lwp.q, lwp.regs
+    fault = last_fault(lwp, info)
     return _SIGCONTEXT.pack(
         regs.gs,
         regs.fs,
         regs.es,
         regs.ds,
         *[q[i] & 0xFFFFFFFF for i in _ORDER],
-        info.trapno,
-        info.err,
+        fault.trapno,
+        fault.err,
         q[16] & 0xFFFFFFFF,
         _USER_CS,
         regs.rflags & 0xFFFFFFFF,
@@ -136,7 +138,7 @@ def _pack_context(lwp: Lwp, info: SigInfo, fpstate: int, mask: int) -> bytes:
         _USER_DS,
         fpstate,
         mask & 0xFFFFFFFF,
-        info.addr & 0xFFFFFFFF if info.trapno == 14 else 0,
+        fault.cr2 & 0xFFFFFFFF,
     )
 
 

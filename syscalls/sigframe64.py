@@ -26,6 +26,7 @@ from syscalls.sigframe import (
     disarm,
     force_segv,
     frame_base,
+    last_fault,
     restore_altstack,
 )
 from syscalls.signum import TO_LX, sigset_from_lx, sigset_to_lx
@@ -86,6 +87,7 @@ def _write_frame(lwp: Lwp, info: SigInfo, action: SigAction, oldmask: int) -> in
     frame = ((fpstate - _FRAME) & -16) - 8
     check_overflow(lwp, action, old_sp, _REDZONE, frame)
     base, size, flags = lwp.altstack
+    fault = last_fault(lwp, info)
     data = struct.pack("<Q", action.restorer) + _UC_HEAD.pack(
         _UC_FLAGS, 0, base, flags - (flags >> 31 << 32), size
     )
@@ -96,10 +98,10 @@ def _write_frame(lwp: Lwp, info: SigInfo, action: SigAction, oldmask: int) -> in
         0,
         0,
         _USER_DS,
-        info.err,
-        info.trapno,
+        fault.err,
+        fault.trapno,
         sigset_to_lx(oldmask),
-        info.addr if info.trapno == 14 else 0,
+        fault.cr2,
         fpstate,
         sigset_to_lx(oldmask),
     )

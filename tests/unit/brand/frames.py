@@ -48,6 +48,7 @@ class FakeLwp:
         self.sigq = SigQueue()
         self.syscall_nr = 5
         self.ast = False
+        self.brand_data = None
         self.proc = SimpleNamespace(sigacts=SigActs(), brand=Brand())
 
     def set_sigmask(self, mask):

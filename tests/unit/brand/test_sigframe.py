@@ -11,6 +11,7 @@ from lxemu.kernel.signal import (
     SA_ONSTACK,
     SA_SIGINFO,
     SI_LWP,
+    SIGFPE,
     SIGSEGV,
     SIGUSR1,
     SS_AUTODISARM,
@@ -154,6 +155,15 @@ def test_plain_frame32_is_where_linux_puts_it(lwp32):
     assert as_.load_u32(sp + 720) == LX_MASK >> 32
     assert as_.copyin(sp + 724, 8) == bytes.fromhex("58b877000000cd80")
     assert (as_.load_u32(sp + 84) + 112) % 64 == 0
+
+
+def test_frame_repeats_the_last_fault(lwp64):
+    send(lwp64, 64, FAULT)
+    send(lwp64, 64, SigInfo(SIGFPE, 1, addr=0x401000, trapno=0))
+    send(lwp64, 64)
+    sp = lwp64.q[4]
+    fields = [lwp64.as_.load_u64(sp + at) for at in (200, 208, 224)]
+    assert fields == [0, 0, 0xDEAD000]
 
 
 @pytest.mark.parametrize(("siginfo", "index"), [(False, 0), (True, 1)])
