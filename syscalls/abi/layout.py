@@ -55,7 +55,7 @@ class Member:
     def align(self, model: Model) -> int:
         """Return the alignment of this member in *model*."""
         fmt = self.fmt(model).lstrip("0123456789")
-        return min(_SIZES.get(fmt[0], 1), model.max_align)
+        return min(_SIZES.get(fmt[:1], 1), model.max_align)
 
 
 class Const(Member):
