@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
+from lxemu.kernel.vfs.overlay import Overlay
+from lxemu.kernel.vfs.tmpfs import Tmpfs
+
 if TYPE_CHECKING:
     from lxemu.machine import Machine
 
@@ -24,10 +27,23 @@ def find_leaks(machine: Machine) -> list[str]:
     callouts = machine.disp.next_deadline()
     if callouts is not None:
         found.append("a callout")
-    gc.collect()
-    used = machine.phys.nframes_used()
-    cached = machine.phys.nframes_cached()
-    held = machine.init.as_.hat.nframes()
-    if used != cached + held:
-        found.append(f"{used - cached - held} frames ({used} used, {cached} in caches, {held} in init)")
+    lost = unaccounted_frames(machine) - machine.base_frames
+    if lost:
+        gc.collect()
+        lost = unaccounted_frames(machine) - machine.base_frames
+    if lost:
+        found.append(f"{lost} frames of guest memory")
     return found
+
+
+def unaccounted_frames(machine: Machine) -> int:
+    """Return the frames in use that neither a page cache nor a tmpfs holds as file data."""
+    phys = machine.phys
+    used = phys.nframes - phys.free_frames
+    cached = sum(cache.npages for cache in tuple(phys.caches))
+    stored = 0
+    for mount in machine.zone.mounts or ():
+        vfs = mount.vfs.upper if isinstance(mount.vfs, Overlay) else mount.vfs
+        if isinstance(vfs, Tmpfs):
+            stored += vfs.npages
+    return used - cached - stored

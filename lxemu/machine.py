@@ -34,6 +34,7 @@ from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
 from lxemu.kernel.vfs.fdtable import FdTable
 from lxemu.kernel.zone import Zone
+from lxemu.leaks import find_leaks, unaccounted_frames
 from lxemu.namespace import build_namespace, holds_host_streams, open_stdio
 from lxemu.signals import HostSignals
 
@@ -138,6 +139,7 @@ class Machine:
         self.disp.switch_out = self._switch_out
         self.init = self._make_init()
         build_namespace(self)
+        self.base_frames = unaccounted_frames(self)
         self.host_signals = HostSignals(self) if config.host_signals else None
         if self.host_signals is not None:
             self.disp.host_events = self.host_signals.dispatch
@@ -460,8 +462,6 @@ class Machine:
 
     def leaks(self) -> list[str]:
         """Return what is still held after the run, one line each; empty when all is given back."""
-        from lxemu.leaks import find_leaks
-
         return find_leaks(self)
 
     def close(self) -> None:
@@ -474,7 +474,8 @@ class Machine:
             if not proc.zombie and proc.files is not None:
                 proc.files.rele(proc)
         if self.zone.mounts is not None:
-            self.zone.mounts.close()
+            for mount in self.zone.mounts:
+                mount.vfs.unmount()
         self.engine.close()
         self.phys.close()
 

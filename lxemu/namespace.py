@@ -63,7 +63,7 @@ def _root_vfs(machine: Machine, ids: FsIds) -> Vfs:
     from lxemu.kernel.vfs.overlay import Overlay
 
     upper = Tmpfs(machine.phys, ids.next(), mode=0o755, now=clock)
-    return Overlay(lower, upper, ids.next())
+    return Overlay(lower.root(), upper, now=clock)
 
 
 def _lofs(machine: Machine, ids: FsIds, path: bytes, *, readonly: bool) -> Lofs:

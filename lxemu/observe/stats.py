@@ -16,7 +16,7 @@ def print_stats(machine: Machine, out: TextIO) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     out.write(
         f"lxemu: {machine.zone.forks + 1} processes, "
-        f"{machine.phys.nframes_used() * 4} KiB of guest memory in use at the end, "
+        f"{(machine.phys.nframes - machine.phys.free_frames) * 4} KiB of guest memory in use at the end, "
         f"host: {used.ru_utime + used.ru_stime:.3f} s of CPU, {used.ru_maxrss} KiB resident\n"
     )
     calls = sorted(machine.unsupported_calls.items(), key=lambda item: (-item[1], item[0]))

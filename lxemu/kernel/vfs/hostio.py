@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: How much a host that only tells "writable" surely takes without blocking.
 _SAFE_PIECE = 4096
+#: The emulator itself speaks on this descriptor, so it outlives the guest's use of it.
+_OWN_VOICE = 2
 _HOST_BITS = POLLIN | POLLOUT | POLLERR | POLLHUP
 
 
@@ -122,7 +124,7 @@ class HostStream(Vnode):
         The descriptor itself stays taken, or another file of the emulator might get its number.
         """
         self.users -= 1
-        if self.users or self.fd < 0:
+        if self.users or self.fd < 0 or self.fd == _OWN_VOICE:
             return
         if self.io != self.fd:
             close_quietly(self.io)
