@@ -48,14 +48,13 @@ def launch(request: Request, tracer: Tracer | None = None) -> int:
         gid=request.gid,
         groups=request.groups,
         umask=_umask(),
+        hostname=request.hostname,
         strict=request.strict,
         seed=request.seed,
         aslr=request.aslr,
         host_signals=True,
         tracer=tracer,
     )
-    if request.hostname is not None:
-        config.hostname = request.hostname
     if request.memory is not None:
         config.memory = request.memory
     try:

@@ -67,7 +67,7 @@ class Request(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
-    hostname: bytes | None
+    hostname: bytes
     memory: int | None  # bytes
     strict: bool
     stats: bool
@@ -111,7 +111,7 @@ def request_of(values: Values, operands: list[str], *, env_option: str = "env") 
         uid=uid,
         gid=gid,
         groups=groups,
-        hostname=None if hostname is None else os.fsencode(hostname),
+        hostname=_hostname(hostname, as_invoker),
         memory=None if memory is None else parse_size(memory),
         strict=values.flag("strict"),
         stats=values.flag("stats"),
@@ -140,6 +140,15 @@ def _user(values: Values, as_invoker: bool) -> tuple[int, int, tuple[int, ...]]:
     if as_invoker:
         return os.geteuid(), os.getegid(), tuple(os.getgroups())
     return 0, 0, ()
+
+
+def _hostname(given: str | None, as_invoker: bool) -> bytes:
+    if given is None:
+        given = os.uname().nodename if as_invoker else "lxemu"
+    name = os.fsencode(given)
+    if not 0 < len(name) <= 64:
+        raise UsageError(f"bad host name {given!r}: it must have 1 to 64 bytes")
+    return name
 
 
 def _volume(text: str) -> Volume:

@@ -17,7 +17,7 @@ TRACE = (
     Option(("-f", "--follow-forks"), "follow child processes and threads"),
     Option(("-c", "--summary-only"), "count calls, errors and time instead of printing"),
     Option(("-o", "--output"), "write the trace to FILE", "FILE"),
-    Option(("-e", "--trace"), "trace=SET: names, %file, %desc, %process, /regex, !SET", "EXPR", True),
+    Option(("-e", "--trace"), "trace=SET: names, %file, %desc, /regex, !SET", "EXPR", True),
     Option(("-s", "--string-limit"), "print at most N bytes of a string (32)", "N"),
     Option(("-v", "--no-abbrev"), "print structures and environments in full"),
     Option(("-E", "--env"), "set a variable of the program", "NAME=VALUE", True),
