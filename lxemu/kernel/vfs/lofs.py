@@ -263,6 +263,8 @@ class LofsNode(Vnode):
 
     def access(self, want: int, cred: Cred) -> None:
         """Check permission as the guest's user; the host checks its own when the time comes."""
+        if _now() - self.seen > DIR_TTL:
+            self.getattr()
         st = self.st
         vaccess(self.type, st.st_mode, st.st_uid, st.st_gid, want, cred)
 
@@ -276,7 +278,7 @@ class LofsNode(Vnode):
         except OSError as err:
             raise host_error(err) from None
         finally:
-            self.seen = 0
+            self.refresh(self.host_stat())
 
     def _setattr(self, mask: int, attr: Vattr) -> None:
         st = self.host_stat()

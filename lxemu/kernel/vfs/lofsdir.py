@@ -12,7 +12,9 @@ from lxemu.kernel.vfs.dirlist import DirList
 from lxemu.kernel.vfs.host import host_error, host_type
 from lxemu.kernel.vfs.lofs import DIR_TTL, OPEN_DIR, Lofs, LofsFile, LofsNode, _now
 from lxemu.kernel.vfs.vnode import (
+    AT_MODE,
     S_ISGID,
+    S_ISUID,
     VDIR,
     VFIFO,
     VLNK,
@@ -20,6 +22,7 @@ from lxemu.kernel.vfs.vnode import (
     VSOCK,
     VTTOIF,
     Dirent,
+    Vattr,
     Vnode,
 )
 
@@ -110,8 +113,8 @@ class LofsDir(LofsNode):
         self.seen = 0
         self._list.stale = True
 
-    def _made(self, name: bytes, cred: Cred) -> LofsNode:
-        """Give a new file to its maker and return its node."""
+    def _made(self, name: bytes, cred: Cred, mode: int = 0) -> LofsNode:
+        """Give a new file to its maker and return its node; set-id bits in `mode` survive that."""
         self._changed()
         node = self.find(name)
         st = node.st
@@ -121,6 +124,8 @@ class LofsDir(LofsNode):
             with _host_errors():
                 os.chown(name, uid, gid, dir_fd=self.openfd(), follow_symlinks=False)
             node = self.find(name)
+            if mode & (S_ISUID | S_ISGID):
+                node.setattr(AT_MODE, Vattr(mode=mode), cred)
         return node
 
     def create(
@@ -144,7 +149,7 @@ class LofsDir(LofsNode):
                 os.mknod(name, VTTOIF[VSOCK] | mode, dir_fd=dirfd)
             else:
                 raise KernelError(Errno.EPERM)
-        node = self._made(name, cred)
+        node = self._made(name, cred, mode)
         if vtype == VREG:
             if isinstance(node, LofsFile) and node.key == _key(fd):
                 node.adopt(fd)

@@ -224,7 +224,9 @@ def _open_create(
     while True:
         parent = lookup_parent(start, proc.fs.root, path, cred, resolve)
         dirname, last, slash = parent
-        if slash or last in (b"", b".", b".."):
+        if last in (b"", b".", b".."):
+            raise KernelError(Errno.EEXIST if flags & f.O_EXCL else Errno.EISDIR)
+        if slash:
             raise KernelError(Errno.EISDIR)
         name = _child_or_none(dirname, last)
         if name is None:

@@ -73,6 +73,8 @@ class Overlay(Vfs):
         self.copied: dict[Vnode, OvlNode] = {}
         #: Vnode of each other file that is in use, by the lower or upper file.
         self.nodes: dict[Vnode, ref[OvlNode]] = {}
+        #: Lower files that have lost a name, and have others.
+        self.kept: set[OvlNode] = set()
         top = upper.root()
         assert isinstance(top, TmpDir)
         _copy_attributes(top, attr)
@@ -89,7 +91,9 @@ class Overlay(Vfs):
 
     def unmount(self) -> None:
         """Forget everything."""
+        self.upper.unmount()
         self.copied.clear()
+        self.kept.clear()
         self.nodes.clear()
 
     def of_upper(self, node: TmpNode, parent: OvlDir, name: bytes) -> OvlNode:
@@ -234,7 +238,12 @@ class OvlNode(Vnode):
             self.links -= 1
         if self.parent is parent and self.name == name:
             self.name = None
-        if self.upper is not None and self.upper.nlink == 0 and not self._lower_links():
+        if self.type != VDIR and self._lower_links() > 0:
+            # Its other names lead here, and must find that they have become fewer.
+            self.ovl.kept.add(self)
+            return
+        self.ovl.kept.discard(self)
+        if self.upper is not None and self.upper.nlink == 0:
             self.ovl.copied.pop(self.upper, None)
             self.ovl.nodes[self.upper] = ref(self)
 

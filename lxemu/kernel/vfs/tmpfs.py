@@ -96,6 +96,14 @@ class Tmpfs(Vfs):
         """Give new files numbers from `first` on."""
         self._next_nodeid = max(self._next_nodeid, first)
 
+    def unmount(self) -> None:
+        """Let every file go; those still open go with their last user."""
+        todo = [self._root]
+        while todo:
+            entries = todo.pop().entries
+            todo += [node for node in entries.values() if isinstance(node, TmpDir)]
+            entries.clear()
+
     def statvfs(self) -> Statvfs:
         """Return the limits and what is left; without limits, what memory there is."""
         blocks = self.max_pages or self.phys.nframes
