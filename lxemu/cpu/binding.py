@@ -1,9 +1,9 @@
 """Unicorn's C interface, reached with ctypes directly.
 
-The Python binding that comes with the library costs about 48 ms to import, most of it for modules that
-nothing here needs; loading the same shared library by hand takes 7. Only functions and numbers of the
-public header (unicorn/unicorn.h, unicorn/x86.h) appear in this module; a test compares them with the
-binding's own constants.
+The Python binding that comes with the library costs about 48 ms to import, most of it for modules
+that nothing here needs; loading the same shared library by hand takes 7. Only functions and numbers
+of the public header (unicorn/unicorn.h, unicorn/x86.h) appear in this module; a test compares them
+with the binding's own constants.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def load() -> ctypes.CDLL:
 class Binding:
     """One engine handle and the calls on it that raise EngineError when they fail.
 
-    The raw functions are reached through `lib`; they have no argtypes, because converting the arguments
-    costs more than most of the calls.
+    The raw functions are reached through `lib`; they have no argtypes, because converting the
+    arguments costs more than most of the calls.
     """
 
     __slots__ = ("_keep", "lib", "version")

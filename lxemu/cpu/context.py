@@ -1,8 +1,8 @@
 """The user registers of one lwp: saved when another lwp runs, in the engine when it is live.
 
-The saved form is a context object of the library (uc_context), copied as opaque bytes. Registers are read
-and written through properties that work in both states; the trap loop and the handlers use `Engine.q`
-instead, which is valid for the running lwp only.
+The saved form is a context object of the library (uc_context), copied as opaque bytes. Registers
+are read and written through properties that work in both states; the trap loop and the handlers use
+`Engine.q` instead, which is valid for the running lwp only.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ def descriptor_base(descriptor: int) -> int:
 class Context:
     """Registers of one lwp.
 
-    bits: 64 or 32, the mode of its code. tls: raw descriptors of GDT entries 12 to 14. cr3: root of the
-    page tables that the saved state has loaded.
+    bits: 64 or 32, the mode of its code. tls: raw descriptors of GDT entries 12 to 14. cr3: root of
+    the page tables that the saved state has loaded. sites: addresses after an `int 0x80` that has
+    been looked at (see loop.py); threads and forked processes share the set until they exec.
     """
 
-    __slots__ = ("bits", "buf", "cr3", "engine", "saved", "tls")
+    __slots__ = ("bits", "buf", "cr3", "engine", "saved", "sites", "tls")
 
     def __init__(self, engine: Engine, template: bytes, cr3: int) -> None:
         self.engine = engine
@@ -89,6 +90,7 @@ class Context:
         self.saved = (c_uint64 * 17).from_buffer(self.buf, engine.blob.state)
         self.tls = NO_TLS
         self.bits = 64
+        self.sites: set[int] = set()
         self.cr3 = cr3
 
     @property
@@ -131,13 +133,14 @@ class Context:
             self.engine.save(source)
         ctypes.memmove(self.buf, source.buf, len(source.buf))
         self.tls, self.bits, self.cr3 = source.tls, source.bits, source.cr3
+        self.sites = source.sites
 
     def set_tls(self, slot: int, descriptor: int) -> None:
         """Set a thread-local segment (0 to 2 for GDT entries 12 to 14); 0 empties it.
 
-        The accessed bit is set, as in Linux (fill_ldt): the processor must not write to the table. A
-        segment register that holds its selector keeps the old base until it is loaded again, as on a real
-        processor; Linux reloads it, which the caller does by writing `gs` or `fs`.
+        The accessed bit is set, as in Linux (fill_ldt): the processor must not write to the table.
+        A segment register that holds its selector keeps the old base until it is loaded again, as
+        on a real processor; Linux reloads it, which the caller does by writing `gs` or `fs`.
         """
         tls = list(self.tls)
         tls[slot] = descriptor | 1 << 40 if descriptor else 0
@@ -164,8 +167,8 @@ class Context:
 class FpuBatch:
     """Moves an FXSAVE image between a buffer and the engine with one call of the library.
 
-    The registers are addressed where they lie in the image, so nothing is copied field by field; only the
-    tag word differs in form, and takes a word of its own.
+    The registers are addressed where they lie in the image, so nothing is copied field by field;
+    only the tag word differs in form, and takes a word of its own.
     """
 
     #: (register, offset in the image); FIP and FDP are the 64-bit forms.
@@ -211,5 +214,5 @@ def _abridged(tag: int) -> int:
 
 
 def _full(tag: int) -> int:
-    """Turn the one-bit tags of FXSAVE into two-bit tags; "valid" stands for every kind of number."""
+    """Turn the one-bit tags of FXSAVE into two-bit tags; "valid" is any kind of number."""
     return sum(3 << 2 * i for i in range(8) if not tag >> i & 1)

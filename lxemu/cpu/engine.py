@@ -1,9 +1,9 @@
 """One Unicorn engine for a whole machine: paged 64-bit mode, user code at privilege level 3.
 
-The engine walks the kernel's page tables in `PhysMem`. Every address space shares the last top-level
-entry, which leads to the supervisor's one page: the descriptor table, and the few instructions that enter
-user mode when a template of a fresh context is made. Nothing else ever runs at level 0: a trap stops
-the engine, the kernel is Python, and the next run goes on in user mode.
+The engine walks the kernel's page tables in `PhysMem`. Every address space shares the last
+top-level entry, which leads to the supervisor's one page: the descriptor table, and the few
+instructions that enter user mode when a template of a fresh context is made. Nothing else ever runs
+at level 0: a trap stops the engine, the kernel is Python, and the next run goes on in user mode.
 
 Facts about Unicorn that this code relies on are measured; tests/unit/cpu repeats the measurements.
 """
@@ -54,7 +54,7 @@ _MASK32 = 0xFFFF_FFFF
 
 
 def _segment(*, code: bool, long: bool = False, level: int = 3) -> int:
-    """Return a flat descriptor, accessed bit set so that the processor never writes to the table."""
+    """Return a flat descriptor, marked accessed: the processor must not write to the table."""
     access = 0x80 | level << 5 | 0x10 | (0xB if code else 0x3)
     size = 1 << 53 if long else 1 << 54
     return 0xFFFF | access << 40 | 0xF << 48 | size | 1 << 55
@@ -67,11 +67,12 @@ def _use_private() -> bool:
 class Engine:
     """The processor of a machine.
 
-    q: the live general registers (rax rcx rdx rbx rsp rbp rsi rdi r8..r15 rip) as 64-bit words; d: the
-    same memory as 32-bit words. Valid between runs, for the lwp that is `owner`. owner: the lwp whose
-    state is live, or None; live: its context. run(): go on in user mode until something happens; returns
-    the library's error code. kind: word that tells a trap from a system call (see trap.py).
-    kernel_entry: top-level page table entry that every address space must have in slot 511.
+    q: the live general registers (rax rcx rdx rbx rsp rbp rsi rdi r8..r15 rip) as 64-bit words; d:
+    the same memory as 32-bit words. Valid between runs, for the lwp that is `owner`. owner: the lwp
+    whose state is live, or None; live: its context. run(): go on in user mode until something
+    happens; returns the library's error code. kind: word that tells a trap from a system call (see
+    trap.py). kernel_entry: top-level page table entry that every address space must have in slot
+    511.
 
     `use_private` False (or LXEMU_CPU=api in the environment) keeps to the public interface of the
     library, which makes a trap about twice as expensive.
@@ -82,7 +83,6 @@ class Engine:
         self.binding = Binding(uc.load())
         self.owner: Any = None
         self.live: Context | None = None
-        self.int80_sites: set[int] = set()
         self.closed = False
         self.slices = 0
         self._window = 0
@@ -93,10 +93,9 @@ class Engine:
         self._ref = byref(c_char.from_address(self.handle.value or 0))
         self._bind_calls()
         self._init_control_registers()
-        self.mark = c_uint64(trap.MARK_IDLE)
         self._init_blob()
-        self._add_hooks()
         self._map_registers(_use_private() if use_private is None else use_private)
+        self._add_hooks()
         self.gate = Gate(self)
         self._make_templates()
         mmu = phys.mmu
@@ -182,7 +181,8 @@ class Engine:
 
     def _add_hooks(self) -> None:
         b, lib = self.binding, self.binding.lib
-        b.hook(self.handle, uc.HOOK_INTR, lib.uc_query, byref(self.mark), 1, 0)
+        mark = byref(self.kind) if self.private else byref(self._mark)
+        b.hook(self.handle, uc.HOOK_INTR, lib.uc_query, mark, 1, 0)
         b.hook(self.handle, uc.HOOK_INTR, lib.uc_emu_stop, None, 1, 0)
         b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSCALL)
         # Unhooked, a SYSENTER of 32-bit code would do nothing at all; 64-bit code gets #UD.
@@ -215,6 +215,7 @@ class Engine:
         else:
             self.kind = (c_int * 1)()
             self._old, self._error = c_int(-1), c_int()
+            self._mark = c_uint64(trap.UNMARKED)
         self.kind[0] = trap.NOTHING
 
     def _make_api_run(self) -> None:
@@ -230,6 +231,7 @@ class Engine:
         self._push, self._pull = write, read
 
         def run() -> int:
+            self.kind[0] = trap.NOTHING
             write()
             err: int = start()
             read()
@@ -248,6 +250,9 @@ class Engine:
             return
         old = c_int.from_buffer(scratch, blob.state + blob.old_exception)
         self.kind[0] = kind.value
+        if self._mark.value != trap.UNMARKED:
+            self.kind[0] = self._mark.value
+            self._mark.value = trap.UNMARKED
         self._old.value = old.value
         self._error.value = c_int.from_buffer(scratch, blob.state + blob.error_code).value
         kind.value, old.value = trap.NOTHING, -1
@@ -312,10 +317,10 @@ class Engine:
         return context
 
     def set_mode(self, ctx: Context, bits: int, pc: int, sp: int) -> None:
-        """Make `ctx` a fresh image: zero registers, reset x87 and SSE, segments for `bits` (64 or 32)."""
+        """Make `ctx` a fresh image: registers zero, x87 and SSE reset, segments for `bits`."""
         template = self.templates[bits]
         ctypes.memmove(ctx.buf, template, len(template))
-        ctx.bits, ctx.tls, ctx.cr3 = bits, NO_TLS, self.boot_cr3
+        ctx.bits, ctx.tls, ctx.cr3, ctx.sites = bits, NO_TLS, self.boot_cr3, set()
         ctx.saved[4], ctx.saved[16] = sp, pc
         self.slices = 0
         if self.live is ctx:
@@ -444,7 +449,7 @@ class Engine:
     # -- caches ---------------------------------------------------------------------------------
 
     def tlb_flush(self) -> None:
-        """Drop every cached translation. Needed only after a present one was removed or restricted."""
+        """Drop every cached translation, after a present one was removed or restricted."""
         self._flush()
         self.phys.mmu.stale = False
 
@@ -474,8 +479,9 @@ class Engine:
     def slice_end(self) -> None:
         """Account for a stop that the gate caused.
 
-        The translation cache only grows when it is dropped, from 256 entries: a program that computes
-        is given a larger one by dropping it during its first slices, and now and then later.
+        The translation cache only grows when it is dropped, from 256 entries: a program that
+        computes is given a larger one by dropping it during its first slices, and now and then
+        later.
         """
         self.gate.acknowledge()
         self.slices += 1

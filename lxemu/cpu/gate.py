@@ -1,10 +1,10 @@
 """Exact pre-emption: ending a run of guest code at the entry of a block, and nowhere else.
 
-`uc_emu_stop` from another thread is honoured in the middle of an instruction, which is then executed again:
-a store may happen twice. A hook on blocks is called between instructions. It must cost nothing while
-nobody wants to stop, so its bounds are such that it never matches, and a request opens them. Unicorn tests
-the bounds at run time only when the list of block hooks has two entries; the first is a hook that
-does nothing.
+`uc_emu_stop` from another thread is honoured in the middle of an instruction, which is then
+executed again: a store may happen twice. A hook on blocks is called between instructions. It must
+cost nothing while nobody wants to stop, so its bounds are such that it never matches, and a request
+opens them. Unicorn tests the bounds at run time only when the list of block hooks has two entries;
+the first is a hook that does nothing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _FIRST_TICKS = 20
 class Gate:
     """The way to stop a run from outside.
 
-    exact: whether there is a gate. Without one a run ends only by itself, and lwps share the processor
-    only when they trap.
+    exact: whether there is a gate. Without one a run ends only by itself, and lwps share the
+    processor only when they trap.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -70,7 +70,7 @@ class Gate:
             self._bounds[0] = _CLOSED
 
     def open(self) -> None:
-        """Ask for a stop at the next block entry. Any thread may call this; asking twice is harmless."""
+        """Ask for a stop at the next block entry; any thread may, and more than once."""
         with self._lock:
             self.wanted = True
             if self._bounds is not None:
@@ -86,8 +86,8 @@ class Gate:
     def start(self, busy: Callable[[], bool]) -> None:
         """Start the ticker, which opens the gate regularly while `busy()` says that somebody waits.
 
-        A run also ends now and then when nobody does: only then can Python run the handlers of signals
-        that the host sent to this process. Does nothing the second time.
+        A run also ends now and then when nobody does: only then can Python run the handlers of
+        signals that the host sent to this process. Does nothing the second time.
         """
         if self._busy is None and self.exact:
             self._busy = busy

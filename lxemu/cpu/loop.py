@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.cpu import trap
-from lxemu.cpu.trap import MARK_IDLE, NOTHING, SOFTWARE, T_GATE, T_INT80, T_SYSCALL, T_UD
+from lxemu.cpu.trap import NOTHING, SOFTWARE, T_GATE, T_INT80, T_SYSCALL, T_UD
 from lxemu.kernel.errno import Interrupted, KernelError
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ def _loop64(lwp: Lwp, engine: Engine) -> None:
 
 
 def _loop32(lwp: Lwp, engine: Engine) -> None:
-    """Run until the mode changes (exec of a 64-bit program)."""
-    run, kind, d, mark, sites = engine.run, engine.kind, engine.d, engine.mark, engine.int80_sites
+    """Run until exec, of a 64-bit program or another of 32 bits."""
+    run, kind, d, sites = engine.run, engine.kind, engine.d, lwp.cpu.sites
     ast = lwp.machine.ast
     while True:
-        if (err := run()) or kind[0] != SOFTWARE or d[32] not in sites or mark.value != MARK_IDLE:
+        # kind stays at SOFTWARE from call to call; trap.decode knows.
+        if (err := run()) or kind[0] != SOFTWARE or d[32] not in sites:
             _event(lwp, engine, err)
         else:
-            kind[0] = NOTHING
             lwp.syscall_nr = number = d[0]
             try:
                 d[0] = lwp.stubs[number](lwp)
@@ -74,14 +74,14 @@ def _loop32(lwp: Lwp, engine: Engine) -> None:
                 d[0] = _no_such_call(lwp, lwp.brand, number)
         if lwp.ast:
             ast(lwp)
-            if engine.bits != 32:
+            if engine.bits != 32 or lwp.cpu.sites is not sites:
                 return
 
 
 def _no_such_call(lwp: Lwp, brand: Brand, number: int) -> int:
-    """Answer a number beyond the brand's table; an IndexError out of a handler is ours to report."""
+    """Answer a number beyond the brand's table; an IndexError of a handler is a defect."""
     if number < len(brand.stubs):
-        raise  # noqa: PLE0704 (called while the IndexError is handled)
+        raise  # we are called while the IndexError is handled
     return _dispatch(lwp, brand, number)
 
 
@@ -123,7 +123,7 @@ def _event(lwp: Lwp, engine: Engine, err: int) -> None:
 
 
 def _int80(lwp: Lwp, engine: Engine) -> None:
-    """Make the 32-bit system call of an `int 0x80` in a place that is not known yet, or in 64-bit code."""
+    """Make the 32-bit call of an `int 0x80` at a place not seen before, or in 64-bit code."""
     lwp.syscall_nr = number = engine.d[0]
     brand = lwp.brand if engine.bits == 32 else lwp.machine.brand_for(32)
     words = engine.d if engine.bits == 32 else engine.q

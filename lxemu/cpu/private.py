@@ -1,10 +1,10 @@
 """Everything that depends on how this version of Unicorn is built. No other module may know it.
 
-Three things are not in the public interface: where the live CPU state (QEMU's CPUX86State, "env") lies in
-memory, where in it the words of the last exception are, and that a hook's handle is the address of a
-structure with its bounds in it. None of them is taken on trust: offsets come from a table by version or are
-searched for, and either way they are checked on every engine before they are used. What fails the check is
-not used, and the caller falls back to the public interface.
+Three things are not in the public interface: where the live CPU state (QEMU's CPUX86State, "env")
+lies in memory, where in it the words of the last exception are, and that a hook's handle is the
+address of a structure with its bounds in it. None of them is taken on trust: offsets come from a
+table by version or are searched for, and either way they are checked on every engine before they
+are used. What fails the check is not used, and the caller falls back to the public interface.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SCAN_CPU = 0x20000  # bytes behind that pointer that are searched for the regis
 class BlobLayout(NamedTuple):
     """Offsets in a saved context of the library (bytes).
 
-    `state` is where the copy of env starts, which starts with the general registers in `GPRS` order; the
-    others are relative to `state`.
+    `state` is where the copy of env starts, which starts with the general registers in `GPRS`
+    order; the others are relative to `state`.
     """
 
     state: int
@@ -88,8 +88,8 @@ def search_exception_words(
 ) -> BlobLayout:
     """Find the words of the last exception by what two known exceptions change.
 
-    `fault` is (context before, after, error code) of a page fault; `software` is (before, after) of an
-    `int n`, with no fault in between.
+    `fault` is (context before, after, error code) of a page fault; `software` is (before, after) of
+    an `int n`, with no fault in between.
     """
     before, after, code = fault
     before_int, after_int = software
@@ -180,8 +180,8 @@ def _pointers(base: int) -> list[int]:
 def hook_bounds(handle: int, first: int, last: int) -> ctypes.Array[c_uint64] | None:
     """Return the two bounds of a hook as words that may be written, or None.
 
-    The handle of a hook is the address of its structure; `first` and `last` are the bounds it was made
-    with, which must be found there and be unlike anything else.
+    The handle of a hook is the address of its structure; `first` and `last` are the bounds it was
+    made with, which must be found there and be unlike anything else.
     """
     data = _read_memory(handle, _HOOK_END + 8)
     if len(data) < _HOOK_END + 8 or struct.unpack_from("<QQ", data, _HOOK_BEGIN) != (first, last):

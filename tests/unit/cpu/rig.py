@@ -1,10 +1,12 @@
 """A machine of the least possible kind: real memory and engine, fake processes, hand-made code.
 
-Guest code is given as bytes. `Rig.run` runs an lwp until a call of number EXIT, or until `limit` events.
+Guest code is given as bytes. `Rig.run` runs an lwp until a call of number EXIT, or until `limit`
+events.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from lxemu.cpu.engine import Engine
@@ -140,10 +142,8 @@ class Rig:
 
     def run(self, lwp: FakeLwp) -> FakeLwp:
         """Run `lwp` to its EXIT call or first fault."""
-        try:
+        with contextlib.suppress(Done):
             user_loop(lwp)  # type: ignore[arg-type]
-        except Done:
-            pass
         return lwp
 
     def close(self) -> None:
