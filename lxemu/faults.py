@@ -1,7 +1,7 @@
 """From a CPU exception to what the kernel does about it (illumos os/trap.c).
 
-A page fault is first offered to the address space. What is left over becomes a signal with the code,
-address and trap numbers that the brand puts into the frame.
+A page fault is first offered to the address space. What is left over becomes a signal with the
+code, address and trap numbers that the brand puts into the frame.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
 
 # Exception vectors (AMD64 Architecture Programmer's Manual, volume 2, table 8-1).
-T_DE, T_DB, T_BP, T_OF, T_BR, T_UD, T_GP, T_PF, T_MF, T_AC, T_XM = 0, 1, 3, 4, 5, 6, 13, 14, 16, 17, 19
+T_DE, T_DB, T_BP, T_UD, T_PF, T_MF, T_AC, T_XM = 0, 1, 3, 6, 14, 16, 17, 19
 _PF_WRITE, _PF_FETCH = 2, 16
 
 

@@ -1,8 +1,8 @@
 """The composition root: one machine, its CPU, memory, kernel and brands.
 
-This is the only module that knows both the kernel and the lx personalities. It builds a machine from a
-`MachineConfig`, runs a program in it, and carries out what the kernel asks of its surroundings: pids,
-entropy, host signals, the report of an unsupported call or a fatal signal.
+This is the only module that knows both the kernel and the lx personalities. It builds a machine
+from a `MachineConfig`, runs a program in it, and carries out what the kernel asks of its
+surroundings: pids, entropy, host signals, the report of an unsupported call or a fatal signal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import sys
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenlet import getcurrent
 
@@ -49,11 +49,11 @@ PID_MAX = 32768
 FIRST_PID = 100
 
 
-class MachineFailure(Exception):
+class MachineFailure(Exception):  # noqa: N818 (what the exit status 70 reports)
     """The machine itself failed: a fault of ours, not the guest's. Exit status 70 (EX_SOFTWARE)."""
 
 
-class ExecFailed(Exception):
+class ExecFailed(Exception):  # noqa: N818 (an outcome, not a fault)
     """The first program cannot be started; `errno` says why, the text is one line for the user."""
 
     def __init__(self, errno: Errno, text: str) -> None:
@@ -70,7 +70,7 @@ class Mount(NamedTuple):
 
 
 class ExitStatus(NamedTuple):
-    """How the first program ended: exit code, or the illumos number of the signal that killed it."""
+    """How the first program ended: its exit code, or the signal that killed it (illumos number)."""
 
     code: int
     signal: int = 0
@@ -186,9 +186,7 @@ class Machine:
 
     # -- running --------------------------------------------------------------------------------
 
-    def run(
-        self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]
-    ) -> ExitStatus:
+    def run(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> ExitStatus:
         """Run `program` (a guest path) to its end and return how it ended.
 
         Raises ExecFailed when it cannot be started, MachineFailure on a fault of ours.
@@ -432,12 +430,12 @@ class Machine:
         if self.tracer is not None:
             self.tracer.signal(lwp, info)
 
-    def fatal_signal(self, lwp: Lwp, signo: int, info: SigInfo) -> None:
+    def fatal_signal(self, lwp: Lwp, info: SigInfo) -> None:
         """Keep the state of an lwp that a fault kills, for the report of --stats."""
         if info.trapno or info.addr:
             self.fatal.append(lwp.regs.dump())
 
-    def core_dump(self, _lwp: Lwp, _signo: int, _info: SigInfo) -> bool:
+    def core_dump(self, _lwp: Lwp, _info: SigInfo) -> bool:
         """Write a core file; there is none yet, so the status does not claim one."""
         return False
 
@@ -480,7 +478,7 @@ class Machine:
         self.phys.close()
 
 
-def _brands() -> tuple[Any, Any]:
+def _brands() -> tuple[Brand, Brand]:
     from syscalls.brand import brands
 
     return brands()

@@ -78,7 +78,8 @@ def _lofs(machine: Machine, ids: FsIds, path: bytes, *, readonly: bool) -> Lofs:
 def _mount_brand(machine: Machine, ids: FsIds) -> None:
     try:
         from syscalls.fs import mount_all
-    except ImportError: return
+    except ImportError:
+        return
 
     for path in (b"proc", b"dev", b"sys", b"tmp"):
         make_path(machine, path, directory=True)

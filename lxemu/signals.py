@@ -1,8 +1,9 @@
-"""Signals of the host process, handed on to the guest.
+r"""Signals of the host process, handed on to the guest.
 
-The keys of a terminal (^C, ^\\, ^Z) and window changes go to the guest's foreground group, as the terminal
-driver would send them; SIGTERM and SIGHUP go to the first program. A Python handler only notes the number:
-it may run between any two bytecodes of the kernel. `dispatch` acts on it at a safe point.
+The keys of a terminal (^C, ^\\, ^Z) and window changes go to the guest's foreground group, as the
+terminal driver would send them; SIGTERM and SIGHUP go to the first program. A Python handler only
+notes the number: it may run between any two bytecodes of the kernel. `dispatch` acts on it at a
+safe point.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from lxemu.machine import Machine
 
 #: Host signal -> the guest's (illumos numbers), sent to the foreground group.
-_TO_FOREGROUND = {
+_TO_FOREGROUND: dict[int, int] = {
     host.SIGINT: SIGINT,
     host.SIGQUIT: SIGQUIT,
     host.SIGTSTP: SIGTSTP,
     host.SIGWINCH: SIGWINCH,
 }
-_TO_FIRST = {host.SIGTERM: SIGTERM, host.SIGHUP: SIGHUP, host.SIGCONT: SIGCONT}
+_TO_FIRST: dict[int, int] = {host.SIGTERM: SIGTERM, host.SIGHUP: SIGHUP, host.SIGCONT: SIGCONT}
 
 
 class HostSignals:

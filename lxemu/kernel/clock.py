@@ -1,7 +1,8 @@
 """Time sources of a machine. All values are nanoseconds.
 
-`HostClock` follows the host. `VirtualClock` moves only when asked to: by a fixed step at each reading,
-and straight to the next deadline when nothing can run, so that a run gives the same times every time.
+`HostClock` follows the host. `VirtualClock` moves only when asked to: by a fixed step at each
+reading, and straight to the next deadline when nothing can run, so that a run gives the same times
+every time.
 """
 
 from __future__ import annotations

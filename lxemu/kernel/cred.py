@@ -97,7 +97,8 @@ PRIV_BASIC = (
     PRIV_FILE_LINK_ANY | PRIV_PROC_EXEC | PRIV_PROC_FORK | PRIV_PROC_INFO | PRIV_PROC_SESSION
 )
 PRIV_ALL = (1 << len(PRIV_NAMES)) - 1
-#: What uid 0 has in a zone: time and hardware belong to the global zone (lx-facts, zone privileges).
+#: What uid 0 has in a zone: time and hardware belong to the global zone (lx-facts, zone
+#: privileges).
 PRIV_ZONE = PRIV_ALL & ~(PRIV_SYS_TIME | PRIV_SYS_CONFIG | PRIV_PROC_ZONE)
 
 
@@ -132,7 +133,10 @@ class Cred:
     def with_(self, **changes: Any) -> Cred:
         """Return a copy with `changes` and the privileges that the new user ids imply."""
         new = replace(self, **changes)
-        return replace(new, **_setuid_privileges(self, new)) if "privs" not in changes else new
+        if "privs" in changes:
+            return new
+        privs, permitted = _setuid_privileges(self, new)
+        return replace(new, privs=privs, permitted=permitted)
 
     @classmethod
     def for_user(cls, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Cred:
@@ -141,7 +145,7 @@ class Cred:
         return cls(uid, uid, uid, uid, gid, gid, gid, gid, groups, privs, privs)
 
 
-def _setuid_privileges(old: Cred, new: Cred) -> dict[str, int]:
+def _setuid_privileges(old: Cred, new: Cred) -> tuple[int, int]:
     """Work out the privilege sets after a change of user ids (capabilities(7), "Effect of ...")."""
     privs, permitted = new.privs, new.permitted
     had_root = 0 in (old.ruid, old.euid, old.suid)
@@ -165,7 +169,7 @@ def _setuid_privileges(old: Cred, new: Cred) -> dict[str, int]:
         privs &= ~file_privs
     elif old.fsuid != 0 and new.fsuid == 0:
         privs |= permitted & file_privs
-    return {"privs": privs, "permitted": permitted}
+    return privs, permitted
 
 
 def hasprocperm(sender: Cred, target: Cred) -> bool:

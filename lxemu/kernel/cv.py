@@ -1,8 +1,8 @@
 """Condition variables: how kernel code sleeps (illumos condvar(9F)).
 
-One host thread runs every lwp of a machine, each in a greenlet, so no lock goes with a condition: code
-between two sleeps is atomic. A wait may end for no reason (a wakeup, or a stop and continue); callers
-look at their condition again, in a loop.
+One host thread runs every lwp of a machine, each in a greenlet, so no lock goes with a condition:
+code between two sleeps is atomic. A wait may end for no reason (a wakeup, or a stop and continue);
+callers look at their condition again, in a loop.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CondVar:
                 self.waiters.remove(lwp)
 
     def wait_sig(self) -> None:
-        """Sleep until signalled; raises Interrupted when a signal must be acted on (cv_wait_sig)."""
+        """Sleep until signalled (cv_wait_sig). Raises Interrupted for a signal to act on."""
         self.wait_sig_until(None)
 
     def wait_sig_until(self, deadline: int | None) -> bool:

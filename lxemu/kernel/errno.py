@@ -1,7 +1,7 @@
 """Error numbers of the kernel (illumos sys/errno.h) and the exceptions that carry them.
 
-Inside the kernel every failure is one of these numbers; a brand translates them once, where a system
-call returns. The values are illumos', not those of the guest's ABI.
+Inside the kernel every failure is one of these numbers; a brand translates them once, where a
+system call returns. The values are illumos', not those of the guest's ABI.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Errno(IntEnum):
 
 
 class KernelError(Exception):
-    """A system call fails with `errno`; raised anywhere below a handler, never seen by the guest."""
+    """A system call fails with `errno`; raised anywhere below a handler."""
 
     __slots__ = ("errno",)
 
@@ -148,7 +148,7 @@ class KernelError(Exception):
         return self.errno.name
 
 
-class Interrupted(KernelError):
+class Interrupted(KernelError):  # noqa: N818 (an outcome of sleeping)
     """EINTR out of an interruptible sleep: a signal must be acted on before the sleep may go on."""
 
     __slots__ = ()

@@ -32,7 +32,8 @@ WSTOPPED = 0x4
 WCONTINUED = 0x8
 WNOHANG = 0x40
 WNOWAIT = 0x80
-#: Which children by exit signal (ours, after the brand's wait filter): SIGCHLD ones, others, or all.
+#: Which children by exit signal (ours, after the brand's wait filter): SIGCHLD ones, others, or
+#: all.
 W_NORMAL = 1 << 16
 W_CLONE = 1 << 17
 
@@ -92,7 +93,7 @@ def lwp_exit(lwp: Lwp) -> NoReturn:
 
 
 def proc_exit(lwp: Lwp, code: int, status: int) -> NoReturn:
-    """End the process of the calling `lwp`: CLD_EXITED with a status, or CLD_KILLED/DUMPED by a signal."""
+    """End the process of `lwp`: CLD_EXITED with a status, CLD_KILLED or _DUMPED by a signal."""
     proc = lwp.proc
     if not proc.exiting:
         proc.exiting = True
@@ -172,7 +173,7 @@ def _reparent_children(proc: Proc) -> None:
 
 
 def _orphan_stopped(proc: Proc) -> None:
-    """Send SIGHUP and SIGCONT to groups that this exit orphans with a stopped member (POSIX _exit)."""
+    """Hang up groups that this exit orphans with a stopped member (POSIX _exit)."""
     machine = proc.machine
     groups: list[Pgrp] = []
     for member in (proc, *machine.init.children):

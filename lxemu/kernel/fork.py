@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class ForkSpec:
     """What the new process or lwp shares with its maker, and how it starts.
 
-    `thread` makes an lwp of the same process (it shares everything); otherwise the `share_*` members
-    say what a new process shares. `stack` is its first stack pointer, 0 to keep the maker's. `prepare`
-    is called with the new lwp before it can run (thread pointer, ids to store).
+    `thread` makes an lwp of the same process (it shares everything); otherwise the `share_*`
+    members say what a new process shares. `stack` is its first stack pointer, 0 to keep the
+    maker's. `prepare` is called with the new lwp before it can run (thread pointer, ids to store).
     """
 
     thread: bool = False
@@ -88,7 +88,8 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     new.cpu.copy_from(lwp)
     new.brand, new.stubs = lwp.brand, lwp.stubs
     new.sigmask = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
-    # A new stack makes the old alternate stack meaningless; vfork and fork keep it (sigaltstack(2)).
+    # A new stack makes the old alternate stack meaningless; vfork and fork keep it
+    # (sigaltstack(2)).
     new.altstack = (0, 0, SS_DISABLE) if spec.share_as and not spec.vfork else lwp.altstack
     new.tls = lwp.tls
     new.gsbase = lwp.gsbase

@@ -1,7 +1,8 @@
 """Poll events, and the pollheads through which an object wakes those who poll it (sys/poll.h).
 
-A vnode's `poll` answers at once with the ready events and its pollhead. A poller that finds nothing
-ready adds a `PollWaiter` to each pollhead, sleeps on it, and looks again: a wakeup says "look", not what.
+A vnode's `poll` answers at once with the ready events and its pollhead. A poller that finds
+nothing ready adds a `PollWaiter` to each pollhead, sleeps on it, and looks again: a wakeup says
+"look", not what.
 """
 
 from __future__ import annotations

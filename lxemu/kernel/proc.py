@@ -88,8 +88,8 @@ class Usage:
 class Proc:
     """A process: what its lwps share.
 
-    `wait_code`/`wait_status` hold what wait reports of a zombie or a stopped child (CLD_* code and the
-    exit status or signal). A `zombie` has no memory, files or lwps any more.
+    `wait_code`/`wait_status` hold what wait reports of a zombie or a stopped child (CLD_* code and
+    the exit status or signal). A `zombie` has no memory, files or lwps any more.
     """
 
     __slots__ = (

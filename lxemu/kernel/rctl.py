@@ -37,7 +37,7 @@ _UNLIMITED = (RLIM_INFINITY, RLIM_INFINITY)
 
 
 class Rctls:
-    """Soft and hard limits of one process, in the unit of each resource (bytes, seconds, counts)."""
+    """Soft and hard limits of one process, in bytes, seconds or counts as each has it."""
 
     __slots__ = ("_limits",)
 

@@ -1,8 +1,8 @@
 """The dispatcher: run queue, sleeping, callouts, host descriptors (illumos disp(), timeout(9F)).
 
-Every lwp is a greenlet. The dispatcher itself lives in the greenlet that called `loop` (the hub); an lwp
-that sleeps switches straight to the next runnable one. When nothing can run, one poll(2) call on the host
-waits for the next callout or descriptor.
+Every lwp is a greenlet. The dispatcher itself lives in the greenlet that called `loop` (the hub);
+an lwp that sleeps switches straight to the next runnable one. When nothing can run, one poll(2)
+call on the host waits for the next callout or descriptor.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Dispatcher:
             nxt.greenlet.switch()
 
     def _pick(self) -> Lwp | None:
-        """Return the next lwp to run, sleeping on the host until there is one; None ends the machine."""
+        """Return the next lwp to run, sleeping on the host until there is one; None at the end."""
         while not self.stopping:
             self.host_events()
             if self._callouts:

@@ -67,7 +67,8 @@ def pgexit(proc: Proc) -> None:
 
 def pgfind(proc: Proc, pgid: int) -> Pgrp | None:
     """Return the group `pgid` of any session of the machine, or None."""
-    for other in proc.machine.procs.values():
+    others: dict[int, Proc] = proc.machine.procs
+    for other in others.values():
         if other.pgrp.pgid == pgid and other.pgrp.members:
             return other.pgrp
     return None

@@ -1,9 +1,10 @@
 """Sending and taking signals (illumos os/sig.c: sigtoproc, issig, psig, stop).
 
-A signal is queued on the process or on one lwp. An lwp takes it in its own context, in `issig`: when it
-is about to sleep, when it is woken, or before it returns to user mode. `issig` deals with ignored signals
-and with stops on the spot, so a stopped and continued lwp goes on in the middle of its system call; it
-returns True only if a handler must run or the process must die, which `psig` then does.
+A signal is queued on the process or on one lwp. An lwp takes it in its own context, in `issig`:
+when it is about to sleep, when it is woken, or before it returns to user mode. `issig` deals with
+ignored signals and with stops on the spot, so a stopped and continued lwp goes on in the middle of
+its system call; it returns True only if a handler must run or the process must die, which `psig`
+then does.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def pending(lwp: Lwp) -> int:
 
 
 def take(lwp: Lwp, mask: int) -> SigInfo | None:
-    """Dequeue one pending signal of `mask`: faults first, then the lowest number; None if none is."""
+    """Dequeue a pending signal of `mask`, or None: faults first, then the lowest number."""
     own = lwp.sigq.pending & mask
     shared = lwp.proc.sigq.pending & mask
     if not own and not shared:
@@ -201,8 +202,8 @@ def psig(lwp: Lwp) -> None:
 def die(lwp: Lwp, sig: int, info: SigInfo) -> None:
     """End the process by `sig`, with the report of a core dump where the signal asks for one."""
     core = lwp.proc.brand.default_action(sig) is Action.CORE
-    dumped = core and lwp.proc.rctls.soft(RLIMIT_CORE) > 0 and lwp.machine.core_dump(lwp, sig, info)
-    lwp.machine.fatal_signal(lwp, sig, info)
+    dumped = core and lwp.proc.rctls.soft(RLIMIT_CORE) > 0 and lwp.machine.core_dump(lwp, info)
+    lwp.machine.fatal_signal(lwp, info)
     proc_exit(lwp, CLD_DUMPED if dumped else CLD_KILLED, sig)
 
 

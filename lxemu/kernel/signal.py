@@ -166,7 +166,8 @@ class SigInfo(NamedTuple):
     """siginfo: which members mean something depends on `signo` and `code` (illumos sys/siginfo.h).
 
     `value` is the sigval word; `status` a child's exit code or signal; `utime`/`stime` ns of CPU;
-    `addr`, `trapno`, `err` describe a fault; `timerid`, `overrun` a timer expiry; `band`, `fd` a poll.
+    `addr`, `trapno`, `err` describe a fault; `timerid`, `overrun` a timer expiry; `band`, `fd` a
+    poll.
     """
 
     signo: int
@@ -199,7 +200,7 @@ class SigQueue:
         self.infos: dict[int, list[SigInfo]] = {}
 
     def post(self, info: SigInfo) -> bool:
-        """Queue `info`; False when a non-queueing signal was pending already and nothing was added."""
+        """Queue `info`; False if its signal does not queue and was pending already."""
         sig = info.signo
         bit = 1 << (sig - 1)
         if self.pending & bit:

@@ -23,7 +23,8 @@ _CPU_STEP = 1_000_000
 class IntervalTimer:
     """A timer of a process: value and interval in ns, on the clock that `now` reads.
 
-    On expiry it calls `fire`. A timer on CPU time polls, since nothing tells when CPU time will be used.
+    On expiry it calls `fire`. A timer on CPU time polls, since nothing tells when CPU time will be
+    used.
     """
 
     def __init__(self, proc: Proc, clock: int, lwp: Lwp | None = None) -> None:
@@ -52,7 +53,7 @@ class IntervalTimer:
         return max(1, self.expires - self.now()), self.interval
 
     def set(self, value: int, interval: int, *, absolute: bool = False) -> None:
-        """Arm to expire `value` ns from now (or at `value` if `absolute`), then every `interval`; 0 disarms."""
+        """Arm for `value` ns from now (or the time `absolute`), then every `interval`; 0 disarms."""
         self.cancel()
         self.interval = interval
         if value:
@@ -106,7 +107,7 @@ class Itimer(IntervalTimer):
 
 
 class PosixTimer(IntervalTimer):
-    """A timer made with timer_create; `signo` 0 sends nothing, `target` is the lwp to be told, if one."""
+    """A timer of timer_create; `signo` 0 sends nothing, `target` is the lwp to tell, if one."""
 
     def __init__(
         self, proc: Proc, ident: int, clock: int, signo: int, value: int, target: Lwp | None

@@ -1,7 +1,7 @@
 """Controlling terminals and job control (illumos os/session.c, termio(4I); POSIX 11.1).
 
-What every terminal has, whatever moves its bytes: a session, a foreground group, and the rules by which
-processes of other groups are stopped when they read, write or change it.
+What every terminal has, whatever moves its bytes: a session, a foreground group, and the rules by
+which processes of other groups are stopped when they read, write or change it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tty:
             sigtopgrp(self.fg, sig, SigInfo(sig, SI_KERNEL))
 
     def leader_exit(self, session: Session) -> None:
-        """Disconnect the terminal when the session leader ends; the foreground group gets SIGHUP."""
+        """Disconnect when the session leader ends; the foreground group gets SIGHUP."""
         if self.session is not session:
             return
         fg = self.fg
@@ -120,7 +120,7 @@ class Tty:
             self._stop(lwp, SIGTTIN)
 
     def check_change(self, lwp: Lwp) -> None:
-        """Stop a background process that changes the terminal, unless it blocks or ignores SIGTTOU."""
+        """Stop a background process that changes the terminal unless it blocks SIGTTOU."""
         proc = lwp.proc
         while proc.session.tty is self and proc.pgrp is not self.fg and self.fg is not None:
             if self._unstoppable(lwp, SIGTTOU):

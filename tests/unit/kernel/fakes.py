@@ -189,8 +189,8 @@ class FakeMachine:
     def trace_signal(self, lwp, info):
         pass
 
-    def fatal_signal(self, lwp, signo, info):
+    def fatal_signal(self, lwp, info):
         pass
 
-    def core_dump(self, _lwp, _signo, _info):
+    def core_dump(self, _lwp, _info):
         return False

@@ -7,7 +7,16 @@ import pytest
 from lxemu.kernel import sig
 from lxemu.kernel.cv import CondVar
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
-from lxemu.kernel.exit import P_ALL, P_PID, WCONTINUED, WEXITED, WNOHANG, WSTOPPED, proc_exit, waitid
+from lxemu.kernel.exit import (
+    P_ALL,
+    P_PID,
+    WCONTINUED,
+    WEXITED,
+    WNOHANG,
+    WSTOPPED,
+    proc_exit,
+    waitid,
+)
 from lxemu.kernel.session import setpgid, setsid
 from lxemu.kernel.signal import (
     CLD_CONTINUED,
