@@ -14,9 +14,9 @@ def print_stats(machine: Machine, out: TextIO) -> None:
     for dump in machine.fatal:
         out.write(f"{dump}\n")
     used = resource.getrusage(resource.RUSAGE_SELF)
+    held = (machine.phys.nframes - machine.phys.free_frames) * 4
     out.write(
-        f"lxemu: {machine.zone.forks + 1} processes, "
-        f"{(machine.phys.nframes - machine.phys.free_frames) * 4} KiB of guest memory in use at the end, "
+        f"lxemu: {machine.zone.forks + 1} processes, {held} KiB of guest memory held at the end, "
         f"host: {used.ru_utime + used.ru_stime:.3f} s of CPU, {used.ru_maxrss} KiB resident\n"
     )
     calls = sorted(machine.unsupported_calls.items(), key=lambda item: (-item[1], item[0]))

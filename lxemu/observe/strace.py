@@ -49,7 +49,8 @@ class Strace(Tracer):
         self.durations = durations
         self._last_stamp = time.time()
         self._known: set[int] = set()
-        self._exec_line = ""
+        self._exec_line = self._exec_tail = ""
+        self._argc = 0
         #: The thread whose line is not finished, and how many columns it has.
         self._open_tid = 0
         self._open_column = 0
@@ -64,8 +65,9 @@ class Strace(Tracer):
         if len(argv) > limit:
             shown += ", ..."
         plural = "" if env_count == 1 else "s"
-        head = f"execve({text.quote(path)}, [{shown}], {{...}} /* {env_count} var{plural} */)"
-        self._exec_line = head
+        self._exec_line = f"execve({text.quote(path)}, [{shown}], "
+        self._exec_tail = f" /* {env_count} var{plural} */)"
+        self._argc = len(argv)
 
     def entered(self, lwp: Lwp, call: Call) -> None:
         """Print the call up to its first argument that is not known yet."""
@@ -136,9 +138,17 @@ class Strace(Tracer):
         self._known.add(tid)
 
     def _show_exec(self, tid: int = 0) -> None:
-        line = self._prefix(tid) + self._exec_line
+        line = self._prefix(tid) + self._exec_line + self._envp() + self._exec_tail
         self._exec_line = ""
         self.out.write(f"{line:<{COLUMN}}= 0\n" if len(line) < COLUMN else f"{line} = 0\n")
+
+    def _envp(self) -> str:
+        """Return the address of the first program's environment, below its arguments."""
+        proc = self._first_proc()
+        if proc is None:
+            return "NULL"
+        at = getattr(proc.brand_data, "start_stack", 0)
+        return text.pointer(at + (self._argc + 2) * proc.brand.bits // 8)
 
     def _interrupt_line(self, tid: int) -> None:
         if self._open_tid and self._open_tid != tid:
