@@ -44,6 +44,9 @@ VSYSCALLS: Final = {
     0xFFFFFFFFFF600800: 309,
 }
 
+#: clock_gettime, gettimeofday, time by data model (i386: clock_gettime64 too).
+CLOCK_CALLS: Final = {64: (228, 96, 201), 32: (265, 403, 78, 13)}
+
 _FUTEX_WAITERS: Final = 0x80000000
 _FUTEX_OWNER_DIED: Final = 0x40000000
 _FUTEX_TID_MASK: Final = 0x3FFFFFFF
@@ -55,6 +58,28 @@ _ACTIONS: Final = tuple(
 )
 
 
+class ClockCall:
+    """Stub of a call that the vDSO stands for: made when its data page is too old to tell."""
+
+    __slots__ = ("_inner", "_nr", "_personality")
+
+    def __init__(self, personality: Personality, nr: int) -> None:
+        self._personality = personality
+        self._nr = nr
+        self._inner: Stub | None = None
+
+    def __call__(self, lwp: Lwp) -> int:
+        """Refresh the page if it is due, then make the call."""
+        inner = self._inner
+        if inner is None:
+            # Compiling puts the bare stub into the slot.
+            self._inner = inner = self._personality.compile(self._nr)
+            self._personality.stubs[self._nr] = self
+        brand: Any = lwp.brand
+        brand.vvar.clock_read(lwp.machine.clock)
+        return inner(lwp)
+
+
 class LxBrand:
     """The face of Linux for one data model, on one machine."""
 
@@ -64,7 +89,7 @@ class LxBrand:
         self.machine = b"x86_64" if bits == 64 else b"i686"
         self.errno_out: tuple[int, ...] = ERRNO_OUT
         self.execsw: tuple[Recogniser, ...] = EXECSW
-        self._vvar = vvar
+        self.vvar = vvar
 
     @cached_property
     def personality(self) -> Personality:
@@ -76,12 +101,16 @@ class LxBrand:
     @cached_property
     def vdso(self) -> Vdso:
         """The vDSO."""
-        return Vdso(self.bits, self._vvar)
+        return Vdso(self.bits, self.vvar)
 
     @cached_property
     def stubs(self) -> list[Stub]:
-        """System calls by number."""
-        return self.personality.stubs
+        """System calls by number. Those that read a clock also keep the vDSO's page up to date."""
+        stubs = self.personality.stubs
+        for nr in CLOCK_CALLS[self.bits]:
+            if not isinstance(stubs[nr], ClockCall):
+                stubs[nr] = ClockCall(self.personality, nr)
+        return stubs
 
     @cached_property
     def names(self) -> Sequence[str]:

@@ -24,29 +24,17 @@ from lxemu.kernel.mm.mman import (
     PROT_WRITE,
 )
 from lxemu.kernel.mm.pagecache import AnonObject
+from syscalls.vdso.clock import Vvar
 
 if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
-    from lxemu.kernel.mm.page import PhysMem
+
+__all__ = ["Vdso", "Vvar", "load_image", "symbols"]
 
 _DT_HASH: Final = 4
 _DT_STRTAB: Final = 5
 _DT_SYMTAB: Final = 6
 _PT_DYNAMIC: Final = 2
-
-
-class Vvar:
-    """The data page of one machine, shared by its brands; made when the first program is mapped."""
-
-    def __init__(self) -> None:
-        self._object: AnonObject | None = None
-
-    def object(self, phys: PhysMem) -> AnonObject:
-        """Return the mappable page."""
-        if self._object is None:
-            self._object = AnonObject(phys, PAGESIZE)
-            self._object.pages.get(0)
-        return self._object
 
 
 class Vdso:
