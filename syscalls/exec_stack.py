@@ -50,8 +50,8 @@ CLKTCK = 100
 HWCAP = 0x078BFBFD
 #: AT_HWCAP2 bit 1: the FSGSBASE instructions work in user mode.
 HWCAP2 = 0x2
-#: Bytes of stack that a signal frame takes at most: frame, FXSAVE image, alignments.
-MINSIGSTKSZ = {64: 0x4B0, 32: 0x3C0}
+#: Bytes of stack that a signal frame takes at most: the i386 frame, FSAVE and FXSAVE, alignments.
+MINSIGSTKSZ = 0x5A0
 PLATFORM = {64: b"x86_64", 32: b"i686"}
 
 
@@ -135,7 +135,7 @@ def _auxv(
             entries.append((AT_SYSINFO, plan.sysinfo))
         entries.append((AT_SYSINFO_EHDR, plan.vdso))
     entries += [
-        (AT_MINSIGSTKSZ, MINSIGSTKSZ[bits]),
+        (AT_MINSIGSTKSZ, MINSIGSTKSZ),
         (AT_HWCAP, HWCAP),
         (AT_PAGESZ, 4096),
         (AT_CLKTCK, CLKTCK),
