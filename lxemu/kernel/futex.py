@@ -1,9 +1,9 @@
-"""Sleep queues keyed by a word of user memory, under every user-level lock (illumos lwp_sobj.c, umutex).
+"""Sleep queues keyed by a word of user memory, under user-level locks (illumos lwp_sobj.c).
 
-illumos keeps the waiters of user-level mutexes and condition variables (`lwp_mutex_lock`, `lwp_cond_wait`,
-`lwp_futex`) in sleep queues found by the *memory* that the lock lives in, so that two mappings of one page
-meet in one queue. Here the same: `As.futex_key` names the memory, the queue is made on demand and dropped
-when the last waiter leaves.
+illumos keeps the waiters of user-level mutexes and condition variables (`lwp_mutex_lock`,
+`lwp_cond_wait`, `lwp_futex`) in sleep queues found by the *memory* that the lock lives in, so that
+two mappings of one page meet in one queue. Here the same: `As.futex_key` names the memory, the
+queue is made on demand and dropped when the last waiter leaves.
 
 Nothing here touches user memory: a caller compares the user's word and calls `wait` without a sleep
 between the two, which is what makes the pair atomic.
@@ -24,7 +24,10 @@ MATCH_ANY = 0xFFFFFFFF
 
 
 class UWaiter:
-    """One sleeping lwp: the word it sleeps on, the mask that may wake it, and whether it was woken."""
+    """One sleeping lwp.
+
+    The word it sleeps on, the mask that may wake it, and whether it was woken.
+    """
 
     __slots__ = ("bits", "cv", "key", "owner", "woken")
 

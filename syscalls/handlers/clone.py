@@ -1,0 +1,255 @@
+"""Making processes and threads: fork(2), vfork(2), clone(2), clone3(2), set_tid_address(2).
+
+The kernel's `cfork` takes a `ForkSpec`; here Linux's flag word becomes one. The order of the checks
+is that of copy_process (Linux kernel/fork.c).
+"""
+
+# ruff: noqa: ARG001 -- a handler has the C arguments, used or not
+
+from __future__ import annotations
+
+from lxemu.kernel.cred import PRIV_SYS_ADMIN
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.fork import ForkSpec, cfork
+from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.signal import SIGCHLD
+from syscalls.abi import CloneFlags, Fd, In, Int, Ptr, Size, ULong, syscall
+from syscalls.handlers.misc import unsupported
+from syscalls.handlers.tls import check_child_tls, set_child_tls
+from syscalls.records.process import CloneArgs
+from syscalls.signum import FROM_LX
+
+LX_CSIGNAL = 0xFF
+LX_CLONE_NEWTIME = 0x80
+LX_CLONE_VM = 0x100
+LX_CLONE_FS = 0x200
+LX_CLONE_FILES = 0x400
+LX_CLONE_SIGHAND = 0x800
+LX_CLONE_PIDFD = 0x1000
+LX_CLONE_PTRACE = 0x2000
+LX_CLONE_VFORK = 0x4000
+LX_CLONE_PARENT = 0x8000
+LX_CLONE_THREAD = 0x10000
+LX_CLONE_NEWNS = 0x20000
+LX_CLONE_SYSVSEM = 0x40000
+LX_CLONE_SETTLS = 0x80000
+LX_CLONE_PARENT_SETTID = 0x100000
+LX_CLONE_CHILD_CLEARTID = 0x200000
+LX_CLONE_DETACHED = 0x400000
+LX_CLONE_UNTRACED = 0x800000
+LX_CLONE_CHILD_SETTID = 0x1000000
+LX_CLONE_NEWCGROUP = 0x2000000
+LX_CLONE_NEWUTS = 0x4000000
+LX_CLONE_NEWIPC = 0x8000000
+LX_CLONE_NEWUSER = 0x10000000
+LX_CLONE_NEWPID = 0x20000000
+LX_CLONE_NEWNET = 0x40000000
+LX_CLONE_CLEAR_SIGHAND = 0x100000000
+LX_CLONE_INTO_CGROUP = 0x200000000
+
+_NAMESPACES = (
+    LX_CLONE_NEWNS
+    | LX_CLONE_NEWCGROUP
+    | LX_CLONE_NEWUTS
+    | LX_CLONE_NEWIPC
+    | LX_CLONE_NEWPID
+    | LX_CLONE_NEWNET
+)
+_THREAD_SHARES = LX_CLONE_VM | LX_CLONE_FS | LX_CLONE_FILES | LX_CLONE_SIGHAND
+#: Legacy flags plus the two that only clone3 takes.
+_CLONE3_FLAGS = 0xFFFFFFFF | LX_CLONE_CLEAR_SIGHAND | LX_CLONE_INTO_CGROUP
+
+
+def do_clone(lwp: Lwp, args: CloneArgs) -> int:
+    """Make the process or thread that `args` ask for and return its id, as the caller sees it.
+
+    EINVAL for senseless combinations and for what this system has no kind of (namespaces, pidfds);
+    EPERM for a namespace without privilege; EAGAIN and ENOMEM from the kernel.
+    """
+    flags = args.flags
+    _check_flags(lwp, flags)
+    tls = args.tls if flags & LX_CLONE_SETTLS else None
+    desc = check_child_tls(lwp, tls) if tls is not None else None
+
+    def prepare(new: Lwp) -> None:
+        if flags & LX_CLONE_CHILD_CLEARTID:
+            new.clear_child_tid = args.child_tid
+        if flags & LX_CLONE_CHILD_SETTID:
+            _store_tid(new, args.child_tid)
+        if tls is not None:
+            set_child_tls(new, tls, desc)
+        if flags & LX_CLONE_PARENT_SETTID:
+            _store_tid(lwp, args.parent_tid, new.tid)
+
+    stack = args.stack + args.stack_size
+    spec = ForkSpec(
+        thread=bool(flags & LX_CLONE_THREAD),
+        share_as=bool(flags & LX_CLONE_VM),
+        share_files=bool(flags & LX_CLONE_FILES),
+        share_fs=bool(flags & LX_CLONE_FS),
+        share_sigacts=bool(flags & LX_CLONE_SIGHAND),
+        vfork=bool(flags & LX_CLONE_VFORK),
+        same_parent=bool(flags & LX_CLONE_PARENT),
+        reset_sigacts=bool(flags & LX_CLONE_CLEAR_SIGHAND),
+        exit_signal=args.exit_signal,
+        stack=stack,
+        prepare=prepare,
+    )
+    return cfork(lwp, spec).tid
+
+
+def _check_flags(lwp: Lwp, flags: int) -> None:
+    if flags & LX_CLONE_FS and flags & (LX_CLONE_NEWNS | LX_CLONE_NEWUSER):
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_THREAD and not flags & LX_CLONE_SIGHAND:
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_SIGHAND and not flags & LX_CLONE_VM:
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_PIDFD or flags & LX_CLONE_NEWUSER:
+        raise KernelError(Errno.EINVAL)
+    if flags & _NAMESPACES:
+        # A kernel built without namespaces: privilege is asked for first (copy_namespaces).
+        allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
+        raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
+    if flags & LX_CLONE_THREAD and flags & _THREAD_SHARES != _THREAD_SHARES:
+        # A thread with files or a directory of its own: lx has no such lwp either (lx_clone.c).
+        lwp.machine.unsupported(lwp, "clone", "CLONE_THREAD without CLONE_FS or CLONE_FILES")
+        raise KernelError(Errno.EINVAL)
+
+
+def _store_tid(lwp: Lwp, addr: int, tid: int | None = None) -> None:
+    """Store a thread id where the caller wants it; a bad address is nobody's error (put_user)."""
+    try:
+        lwp.as_.store_u32(addr, lwp.tid if tid is None else tid)
+    except KernelError:
+        return
+
+
+def _legacy(lwp: Lwp, flags: int, stack: int, ptid: int, ctid: int, tls: int) -> int:
+    flags &= 0xFFFFFFFF
+    if flags & LX_CLONE_PIDFD and flags & (LX_CLONE_DETACHED | LX_CLONE_PARENT_SETTID):
+        raise KernelError(Errno.EINVAL)
+    lx_sig = flags & LX_CSIGNAL
+    signo = FROM_LX[lx_sig] if lx_sig < len(FROM_LX) else 0
+    args = CloneArgs(flags & ~LX_CSIGNAL, ptid, ctid, ptid, signo, stack, 0, tls)
+    return do_clone(lwp, args)
+
+
+@syscall
+def fork(lwp: Lwp) -> int:
+    """Make a copy of the process (fork(2)): EAGAIN, ENOMEM."""
+    return do_clone(lwp, CloneArgs(0, 0, 0, 0, SIGCHLD, 0, 0, 0))
+
+
+@syscall
+def vfork(lwp: Lwp) -> int:
+    """Make a child that borrows the memory until it execs or exits (vfork(2))."""
+    return do_clone(lwp, CloneArgs(LX_CLONE_VM | LX_CLONE_VFORK, 0, 0, 0, SIGCHLD, 0, 0, 0))
+
+
+@syscall
+def clone(
+    lwp: Lwp, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: ULong
+) -> int:
+    """Make a process or thread; the argument order of x86_64 (clone(2))."""
+    return _legacy(lwp, flags, stack, parent_tid, child_tid, tls)
+
+
+@syscall
+def clone_i386(
+    lwp: Lwp, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, tls: ULong, child_tid: Ptr
+) -> int:
+    """Make a process or thread; the argument order of i386 (CONFIG_CLONE_BACKWARDS)."""
+    return _legacy(lwp, flags, stack, parent_tid, child_tid, tls)
+
+
+@syscall
+def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
+    """Make a process or thread (clone3(2)): EINVAL, E2BIG, EFAULT.
+
+    Deviation: set_tid is refused with EPERM, as if CAP_CHECKPOINT_RESTORE were missing; there are
+    no pidfds, namespaces and cgroups.
+    """
+    args = _copy_clone_args(cl_args, size)
+    flags = args.flags
+    if (args.set_tid == 0) != (args.set_tid_size == 0) or args.set_tid_size > 32:
+        raise KernelError(Errno.EINVAL)
+    if args.exit_signal & ~LX_CSIGNAL or args.exit_signal >= len(FROM_LX):
+        raise KernelError(Errno.EINVAL)
+    if flags & ~_CLONE3_FLAGS or flags & (LX_CLONE_DETACHED | LX_CSIGNAL):
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_SIGHAND and flags & LX_CLONE_CLEAR_SIGHAND:
+        raise KernelError(Errno.EINVAL)
+    if flags & (LX_CLONE_THREAD | LX_CLONE_PARENT) and args.exit_signal:
+        raise KernelError(Errno.EINVAL)
+    if (args.stack == 0) != (args.stack_size == 0) or flags & LX_CLONE_INTO_CGROUP:
+        raise KernelError(Errno.EINVAL)
+    if args.set_tid:
+        raise KernelError(Errno.EPERM)
+    return do_clone(lwp, args._replace(exit_signal=FROM_LX[args.exit_signal]))
+
+
+def _copy_clone_args(pointer: In[CloneArgs], size: int) -> CloneArgs:
+    """Copy in a clone_args of the caller's size (copy_struct_from_user).
+
+    64, 80, 88 bytes or longer.
+    """
+    if size > 4096:
+        raise KernelError(Errno.E2BIG)
+    if size < 64:
+        raise KernelError(Errno.EINVAL)
+    codec = pointer.codec
+    data = pointer.as_.copyin(pointer.addr, size)
+    if any(data[codec.size :]):
+        raise KernelError(Errno.E2BIG)
+    args: CloneArgs = codec.unpack(data[: codec.size].ljust(codec.size, b"\0"))
+    return args
+
+
+@syscall
+def set_tid_address(lwp: Lwp, tidptr: Ptr) -> int:
+    """Set where 0 is stored, and a waiter woken, when the thread ends (set_tid_address(2))."""
+    lwp.clear_child_tid = tidptr
+    return lwp.tid
+
+
+@syscall
+def unshare(lwp: Lwp, flags: CloneFlags) -> int:
+    """Stop sharing a part of the process context (unshare(2)): EINVAL, EPERM.
+
+    Deviation: there are no namespaces; CLONE_NEWUSER is EINVAL, the others EPERM without privilege.
+    """
+    known = _NAMESPACES | LX_CLONE_NEWUSER | LX_CLONE_NEWTIME | _THREAD_SHARES
+    known |= LX_CLONE_THREAD | LX_CLONE_SYSVSEM
+    if flags & ~known:
+        raise KernelError(Errno.EINVAL)
+    if flags & (LX_CLONE_THREAD | LX_CLONE_SIGHAND | LX_CLONE_VM):
+        shared = len(lwp.proc.lwps) > 1 or lwp.machine.as_shared(lwp.proc)
+        if shared:
+            raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_NEWUSER:
+        raise KernelError(Errno.EINVAL)
+    if flags & (_NAMESPACES | LX_CLONE_NEWTIME):
+        allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
+        raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
+    if flags & (LX_CLONE_FS | LX_CLONE_FILES) and len(lwp.proc.lwps) > 1:
+        raise unsupported(lwp, "unshare", "files or directory of one thread")
+    _unshare(lwp, flags)
+    return 0
+
+
+def _unshare(lwp: Lwp, flags: int) -> None:
+    proc = lwp.proc
+    if flags & LX_CLONE_FS:
+        proc.fs = proc.fs.copy()
+    if flags & LX_CLONE_FILES and proc.files.refcnt > 1:
+        old = proc.files
+        proc.files = old.copy()
+        old.rele(proc)
+
+
+@syscall
+def setns(lwp: Lwp, fd: Fd, nstype: Int) -> int:
+    """Join a namespace (setns(2)): EBADF; EINVAL, as no descriptor is one."""
+    lwp.proc.files.get(fd)
+    raise KernelError(Errno.EINVAL)

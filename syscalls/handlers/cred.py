@@ -1,0 +1,319 @@
+"""User and group ids, and capabilities (credentials(7), capabilities(7)).
+
+A change makes a new `Cred`; the rules of who may change what are those of Linux kernel/sys.c. On
+i386 the 16-bit calls are these with other scalars.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lxemu.kernel.cred import PRIV_PROC_SETID, Cred
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import Lwp
+from syscalls.abi import (
+    NO_ID,
+    CapData,
+    CapHeader,
+    Gid,
+    In,
+    InOut,
+    Int,
+    Out,
+    Ptr,
+    Uid,
+    syscall,
+)
+from syscalls.abi.pointers import pointer
+from syscalls.caps import caps_of_privs, privs_of_caps
+from syscalls.handlers.ids import find_proc
+
+LX_NGROUPS_MAX = 65536
+LX_CAPABILITY_VERSION_1 = 0x19980330
+LX_CAPABILITY_VERSION_2 = 0x20071026
+LX_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def _change(lwp: Lwp, **ids: Any) -> int:
+    """Install new ids.
+
+    A process whose effective ids change is no longer dumpable (commit_creds).
+    """
+    proc = lwp.proc
+    old = proc.cred
+    new = old.with_(**ids)
+    if (new.euid, new.egid, new.fsuid, new.fsgid) != (old.euid, old.egid, old.fsuid, old.fsgid):
+        proc.dumpable = 0
+        proc.pdeathsig = 0
+    proc.cred = new
+    return 0
+
+
+def _privileged(cred: Cred) -> bool:
+    return cred.crhas(PRIV_PROC_SETID)
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+@syscall
+def getuid(lwp: Lwp) -> Uid:
+    """Return the real user id (getuid(2))."""
+    return lwp.proc.cred.ruid
+
+
+@syscall
+def geteuid(lwp: Lwp) -> Uid:
+    """Return the effective user id (geteuid(2))."""
+    return lwp.proc.cred.euid
+
+
+@syscall
+def getgid(lwp: Lwp) -> Gid:
+    """Return the real group id (getgid(2))."""
+    return lwp.proc.cred.rgid
+
+
+@syscall
+def getegid(lwp: Lwp) -> Gid:
+    """Return the effective group id (getegid(2))."""
+    return lwp.proc.cred.egid
+
+
+@syscall
+def getresuid(lwp: Lwp, ruid: Out[Uid], euid: Out[Uid], suid: Out[Uid]) -> int:
+    """Return the three user ids (getresuid(2)): EFAULT."""
+    cred = lwp.proc.cred
+    ruid.put(cred.ruid)
+    euid.put(cred.euid)
+    suid.put(cred.suid)
+    return 0
+
+
+@syscall
+def getresgid(lwp: Lwp, rgid: Out[Gid], egid: Out[Gid], sgid: Out[Gid]) -> int:
+    """Return the three group ids (getresgid(2)): EFAULT."""
+    cred = lwp.proc.cred
+    rgid.put(cred.rgid)
+    egid.put(cred.egid)
+    sgid.put(cred.sgid)
+    return 0
+
+
+@syscall
+def getgroups(lwp: Lwp, size: Int, grouplist: Out[Gid]) -> int:
+    """Return the supplementary groups, or with size 0 their number (getgroups(2)).
+
+    EINVAL, EFAULT.
+    """
+    groups = lwp.proc.cred.groups
+    if size < 0 or 0 < size < len(groups):
+        raise KernelError(Errno.EINVAL)
+    if size:
+        grouplist.put_array(groups)
+    return len(groups)
+
+
+# -- user ids -----------------------------------------------------------------------------------
+
+
+@syscall
+def setuid(lwp: Lwp, uid: Uid) -> int:
+    """Set the effective user id, all of them with privilege (setuid(2)): EINVAL, EPERM."""
+    cred = lwp.proc.cred
+    if uid == NO_ID:
+        raise KernelError(Errno.EINVAL)
+    if _privileged(cred):
+        return _change(lwp, ruid=uid, euid=uid, suid=uid, fsuid=uid)
+    if uid not in (cred.ruid, cred.suid):
+        raise KernelError(Errno.EPERM)
+    return _change(lwp, euid=uid, fsuid=uid)
+
+
+@syscall
+def setreuid(lwp: Lwp, ruid: Uid, euid: Uid) -> int:
+    """Set real and effective user id, -1 leaves one alone (setreuid(2)): EPERM."""
+    cred = lwp.proc.cred
+    if not _privileged(cred):
+        if ruid not in (NO_ID, cred.ruid, cred.euid):
+            raise KernelError(Errno.EPERM)
+        if euid not in (NO_ID, cred.ruid, cred.euid, cred.suid):
+            raise KernelError(Errno.EPERM)
+    new_real = cred.ruid if ruid == NO_ID else ruid
+    new_euid = cred.euid if euid == NO_ID else euid
+    saved = cred.suid
+    if ruid != NO_ID or (euid != NO_ID and euid != cred.ruid):
+        saved = new_euid
+    return _change(lwp, ruid=new_real, euid=new_euid, suid=saved, fsuid=new_euid)
+
+
+@syscall
+def setresuid(lwp: Lwp, ruid: Uid, euid: Uid, suid: Uid) -> int:
+    """Set the three user ids, -1 leaves one alone (setresuid(2)): EPERM."""
+    cred = lwp.proc.cred
+    if not _privileged(cred):
+        allowed = (NO_ID, cred.ruid, cred.euid, cred.suid)
+        if ruid not in allowed or euid not in allowed or suid not in allowed:
+            raise KernelError(Errno.EPERM)
+    new_euid = cred.euid if euid == NO_ID else euid
+    return _change(
+        lwp,
+        ruid=cred.ruid if ruid == NO_ID else ruid,
+        euid=new_euid,
+        suid=cred.suid if suid == NO_ID else suid,
+        fsuid=new_euid,
+    )
+
+
+@syscall
+def setfsuid(lwp: Lwp, fsuid: Uid) -> Uid:
+    """Set the user id for file access; the old one is the result, changed or not (setfsuid(2))."""
+    cred = lwp.proc.cred
+    allowed = fsuid in (cred.ruid, cred.euid, cred.suid, cred.fsuid) or _privileged(cred)
+    if fsuid != NO_ID and allowed:
+        _change(lwp, fsuid=fsuid)
+    return cred.fsuid
+
+
+# -- group ids ----------------------------------------------------------------------------------
+
+
+@syscall
+def setgid(lwp: Lwp, gid: Gid) -> int:
+    """Set the effective group id, all of them with privilege (setgid(2)): EINVAL, EPERM."""
+    cred = lwp.proc.cred
+    if gid == NO_ID:
+        raise KernelError(Errno.EINVAL)
+    if _privileged(cred):
+        return _change(lwp, rgid=gid, egid=gid, sgid=gid, fsgid=gid)
+    if gid not in (cred.rgid, cred.sgid):
+        raise KernelError(Errno.EPERM)
+    return _change(lwp, egid=gid, fsgid=gid)
+
+
+@syscall
+def setregid(lwp: Lwp, rgid: Gid, egid: Gid) -> int:
+    """Set real and effective group id, -1 leaves one alone (setregid(2)): EPERM."""
+    cred = lwp.proc.cred
+    if not _privileged(cred):
+        if rgid not in (NO_ID, cred.rgid, cred.egid):
+            raise KernelError(Errno.EPERM)
+        if egid not in (NO_ID, cred.rgid, cred.egid, cred.sgid):
+            raise KernelError(Errno.EPERM)
+    new_real = cred.rgid if rgid == NO_ID else rgid
+    new_egid = cred.egid if egid == NO_ID else egid
+    saved = cred.sgid
+    if rgid != NO_ID or (egid != NO_ID and egid != cred.rgid):
+        saved = new_egid
+    return _change(lwp, rgid=new_real, egid=new_egid, sgid=saved, fsgid=new_egid)
+
+
+@syscall
+def setresgid(lwp: Lwp, rgid: Gid, egid: Gid, sgid: Gid) -> int:
+    """Set the three group ids, -1 leaves one alone (setresgid(2)): EPERM."""
+    cred = lwp.proc.cred
+    if not _privileged(cred):
+        allowed = (NO_ID, cred.rgid, cred.egid, cred.sgid)
+        if rgid not in allowed or egid not in allowed or sgid not in allowed:
+            raise KernelError(Errno.EPERM)
+    new_egid = cred.egid if egid == NO_ID else egid
+    return _change(
+        lwp,
+        rgid=cred.rgid if rgid == NO_ID else rgid,
+        egid=new_egid,
+        sgid=cred.sgid if sgid == NO_ID else sgid,
+        fsgid=new_egid,
+    )
+
+
+@syscall
+def setfsgid(lwp: Lwp, fsgid: Gid) -> Gid:
+    """Set the group id for file access; the old one is the result, changed or not (setfsgid(2))."""
+    cred = lwp.proc.cred
+    allowed = fsgid in (cred.rgid, cred.egid, cred.sgid, cred.fsgid) or _privileged(cred)
+    if fsgid != NO_ID and allowed:
+        _change(lwp, fsgid=fsgid)
+    return cred.fsgid
+
+
+@syscall
+def setgroups(lwp: Lwp, size: Int, grouplist: In[Gid]) -> int:
+    """Set the supplementary groups (setgroups(2)): EPERM, EINVAL, EFAULT."""
+    if not _privileged(lwp.proc.cred):
+        raise KernelError(Errno.EPERM)
+    if not 0 <= size <= LX_NGROUPS_MAX:
+        raise KernelError(Errno.EINVAL)
+    groups = grouplist.get_array(size)
+    if NO_ID in groups:
+        raise KernelError(Errno.EINVAL)
+    return _change(lwp, groups=tuple(sorted(groups)))
+
+
+# -- capabilities -------------------------------------------------------------------------------
+
+
+def _version_words(header: InOut[CapHeader], given: CapHeader) -> int | None:
+    """Return how many 32-bit words a set has.
+
+    None, the version stored, for one that we do not know.
+    """
+    if given.version == LX_CAPABILITY_VERSION_1:
+        return 1
+    if given.version in (LX_CAPABILITY_VERSION_2, LX_CAPABILITY_VERSION_3):
+        return 2
+    header.put(given._replace(version=LX_CAPABILITY_VERSION_3))
+    return None
+
+
+@syscall
+def capget(lwp: Lwp, hdrp: InOut[CapHeader], datap: Ptr) -> int:
+    """Read capability sets (capget(2)).
+
+    EFAULT, EINVAL, ESRCH. A NULL `datap` only asks the version.
+    """
+    given = hdrp.get()
+    words = _version_words(hdrp, given)
+    if words is None or not datap:
+        if not datap:
+            return 0
+        raise KernelError(Errno.EINVAL)
+    if given.pid < 0:
+        raise KernelError(Errno.EINVAL)
+    cred = find_proc(lwp, given.pid).cred
+    sets = [caps_of_privs(p) for p in (cred.privs, cred.permitted, cred.inheritable)]
+    out: Out[CapData] = pointer(Out, lwp, CapData, datap)
+    out.put_array([CapData(*(s >> 32 * i & 0xFFFFFFFF for s in sets)) for i in range(words)])
+    return 0
+
+
+@syscall
+def capset(lwp: Lwp, hdrp: InOut[CapHeader], datap: In[CapData]) -> int:
+    """Set the caller's capability sets (capset(2)): EFAULT, EINVAL, EPERM.
+
+    Deviation: capabilities are sets of illumos privileges, and some share one: SETUID and SETGID go
+    together, and one without an illumos counterpart cannot be had (as in lx).
+    """
+    given = hdrp.get()
+    words = _version_words(hdrp, given)
+    if words is None:
+        raise KernelError(Errno.EINVAL)
+    if given.pid not in (0, lwp.proc.pid):
+        raise KernelError(Errno.EPERM)
+    data = datap.get_array(words)
+    effective, permitted, inheritable = (
+        sum(getattr(word, name) << 32 * i for i, word in enumerate(data))
+        for name in ("effective", "permitted", "inheritable")
+    )
+    cred = lwp.proc.cred
+    old_permitted = caps_of_privs(cred.permitted)
+    old_inheritable = caps_of_privs(cred.inheritable)
+    bounded = old_inheritable | caps_of_privs(cred.bounding) & old_permitted
+    if permitted & ~old_permitted or effective & ~permitted or inheritable & ~bounded:
+        raise KernelError(Errno.EPERM)
+    privs = privs_of_caps(effective, cred.privs)
+    allowed = privs_of_caps(permitted, cred.permitted)
+    kept = privs_of_caps(inheritable, cred.inheritable)
+    if privs is None or allowed is None or kept is None:
+        raise KernelError(Errno.EPERM)
+    lwp.proc.cred = cred.with_(privs=privs, permitted=allowed, inheritable=kept)
+    return 0

@@ -1,0 +1,80 @@
+"""Calls that fit nowhere else: membarrier(2), kcmp(2), rseq(2), sysctl(2)."""
+
+# ruff: noqa: ARG001 -- a handler has the C arguments, used or not
+
+from __future__ import annotations
+
+from lxemu.kernel.cred import hasprocperm
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import Lwp
+from syscalls.abi import Int, MembarrierCmd, Pid, Ptr, UInt, ULong, syscall
+from syscalls.handlers.ids import find_proc
+
+LX_MEMBARRIER_QUERY = 0
+LX_MEMBARRIER_GLOBAL = 1
+#: Every command up to SYNC_CORE and its registration; not RSEQ, for there is no rseq(2).
+_MEMBARRIER_COMMANDS = (1, 2, 4, 8, 16, 32, 64)
+
+LX_KCMP_FILE, LX_KCMP_VM, LX_KCMP_FILES, LX_KCMP_FS, LX_KCMP_SIGHAND = range(5)
+LX_KCMP_TYPES = 8
+
+
+def unsupported(lwp: Lwp, call: str, reason: str) -> KernelError:
+    """Note that a call asked for what is not there, and return the ENOSYS to raise."""
+    lwp.machine.unsupported(lwp, call, reason)
+    return KernelError(Errno.ENOSYS)
+
+
+@syscall
+def membarrier(lwp: Lwp, cmd: MembarrierCmd, flags: UInt, cpu_id: Int) -> int:
+    """Order memory between threads (membarrier(2)): EINVAL.
+
+    One host thread runs all lwps of a machine, one after the other, and every switch between them
+    is a full barrier, of instructions too: so each command is done as soon as it is asked for.
+    Deviation: the private commands do not insist on being registered for.
+    """
+    if flags:
+        raise KernelError(Errno.EINVAL)
+    if cmd == LX_MEMBARRIER_QUERY:
+        return sum(_MEMBARRIER_COMMANDS)
+    if cmd not in _MEMBARRIER_COMMANDS:
+        raise KernelError(Errno.EINVAL)
+    return 0
+
+
+@syscall
+def kcmp(lwp: Lwp, pid1: Pid, pid2: Pid, kind: Int, idx1: ULong, idx2: ULong) -> int:
+    """Tell whether two processes share a resource: 0 yes, 1 or 2 an order (kcmp(2)).
+
+    ESRCH, EPERM, EBADF, EINVAL.
+    """
+    one, two = find_proc(lwp, pid1 or -1), find_proc(lwp, pid2 or -1)
+    for proc in (one, two):
+        if proc is not lwp.proc and not hasprocperm(lwp.proc.cred, proc.cred):
+            raise KernelError(Errno.EPERM)
+    if kind == LX_KCMP_FILE:
+        first: object = one.files.get(idx1)
+        second: object = two.files.get(idx2)
+    elif kind in (LX_KCMP_VM, LX_KCMP_FILES, LX_KCMP_FS, LX_KCMP_SIGHAND):
+        member = ("", "as_", "files", "fs", "sigacts")[kind]
+        first, second = getattr(one, member), getattr(two, member)
+    elif 0 <= kind < LX_KCMP_TYPES - 1:
+        # I/O contexts and System V undo lists belong to one process here.
+        first, second = one, two
+    else:
+        raise KernelError(Errno.EINVAL)
+    if first is second:
+        return 0
+    return 1 if id(first) < id(second) else 2
+
+
+@syscall
+def rseq(lwp: Lwp, area: Ptr, length: UInt, flags: Int, signature: UInt) -> int:
+    """Register restartable sequences: ENOSYS, which C libraries take as "an older kernel"."""
+    raise KernelError(Errno.ENOSYS)
+
+
+@syscall
+def sysctl(lwp: Lwp, args: Ptr) -> int:
+    """Read a kernel parameter by number: ENOSYS, as in every kernel since 5.5."""
+    raise KernelError(Errno.ENOSYS)

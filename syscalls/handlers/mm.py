@@ -1,0 +1,347 @@
+"""Memory.
+
+Brk(2), mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2), msync(2), mlock(2).
+
+The checks that concern memory alone are the address space's (`As`); those of files and of Linux's
+own arguments are here, in the order of Linux mm/mmap.c.
+"""
+
+# ruff: noqa: ARG001 -- a handler has the C arguments, used or not
+
+from __future__ import annotations
+
+from lxemu.kernel.cred import PRIV_PROC_OWNER
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.mm import mman
+from lxemu.kernel.mm.as_ import As
+from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, O_PATH
+from lxemu.kernel.vfs.vnode import VFS_NOEXEC
+from syscalls.abi import (
+    Fd,
+    HexInt,
+    HexLong,
+    In,
+    Iovec,
+    Madvice,
+    Mlock2Flags,
+    MlockallFlags,
+    MmapArgs,
+    MmapFlags,
+    MmapProt,
+    MremapFlags,
+    MsyncFlags,
+    OutBuf,
+    Pid,
+    Ptr,
+    Size,
+    ULong,
+    syscall,
+)
+from syscalls.abi.xlat_mm import MMAP
+
+PAGE = mman.PAGESIZE
+#: personality(2): whatever is readable is executable.
+READ_IMPLIES_EXEC = 0x0400000
+_MAP_SHARED_VALIDATE = 3
+_MAP_SYNC = 1 << 22
+_IOV_MAX = 1024
+
+
+def page_up(value: int) -> int:
+    """Round up to whole pages."""
+    return (value + mman.PAGEOFFSET) & ~mman.PAGEOFFSET
+
+
+@syscall
+def brk(lwp: Lwp, addr: Ptr) -> int:
+    """Move the end of the data segment; on failure the old end is the answer (brk(2))."""
+    return lwp.as_.setbrk(addr)
+
+
+def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    """Map memory; `prot` and `flags` are the kernel's.
+
+    EBADF, EINVAL, ENOMEM, EACCES, EPERM, ENODEV.
+    """
+    kind = flags & mman.MAP_TYPE
+    if kind == _MAP_SHARED_VALIDATE:
+        if flags & _MAP_SYNC:
+            raise KernelError(Errno.EOPNOTSUPP)
+        flags = flags & ~mman.MAP_TYPE | mman.MAP_SHARED
+    implied = prot & mman.PROT_READ and lwp.proc.personality & READ_IMPLIES_EXEC
+    if flags & mman.MAP_ANON:
+        if implied:
+            prot |= mman.PROT_EXEC
+        return lwp.as_.map(addr, length, prot, flags)
+    file = lwp.proc.files.get(fd)
+    if file.flags & O_PATH:
+        raise KernelError(Errno.EBADF)
+    vnode, noexec = file.vnode, file.name.flags & VFS_NOEXEC
+    maxprot = mman.PROT_ALL
+    if not file.flags & FREAD:
+        maxprot = 0
+    elif flags & mman.MAP_SHARED and not file.flags & FWRITE:
+        maxprot &= ~mman.PROT_WRITE
+    if noexec:
+        if prot & mman.PROT_EXEC:
+            raise KernelError(Errno.EPERM)
+        maxprot &= ~mman.PROT_EXEC
+    elif implied:
+        prot |= mman.PROT_EXEC
+    if vnode.map_anon:
+        return lwp.as_.map(addr, length, prot, flags | mman.MAP_ANON, None, 0, name=file.name)
+    return lwp.as_.map(addr, length, prot, flags, vnode, offset, maxprot=maxprot, name=file.name)
+
+
+@syscall
+def mmap(
+    lwp: Lwp, addr: Ptr, length: Size, prot: MmapProt, flags: MmapFlags, fd: Fd, offset: ULong
+) -> int:
+    """Map memory; the offset is in bytes and must be whole pages (mmap(2))."""
+    if offset & mman.PAGEOFFSET:
+        raise KernelError(Errno.EINVAL)
+    return do_mmap(lwp, addr, length, prot, flags, fd, offset)
+
+
+@syscall
+def mmap2(
+    lwp: Lwp, addr: Ptr, length: Size, prot: MmapProt, flags: MmapFlags, fd: Fd, pgoffset: ULong
+) -> int:
+    """Map memory; the offset is in pages of 4096 bytes (mmap2(2))."""
+    return do_mmap(lwp, addr, length, prot, flags, fd, pgoffset * PAGE)
+
+
+@syscall
+def old_mmap(lwp: Lwp, args: In[MmapArgs]) -> int:
+    """Map memory, the six arguments in a structure (the first i386 mmap)."""
+    arg = args.get()
+    if arg.offset & mman.PAGEOFFSET:
+        raise KernelError(Errno.EINVAL)
+    return do_mmap(lwp, arg.addr, arg.len, arg.prot, MMAP.from_lx[arg.flags], arg.fd, arg.offset)
+
+
+@syscall
+def munmap(lwp: Lwp, addr: Ptr, length: Size) -> int:
+    """Remove mappings; EINVAL for an unaligned address or no length (munmap(2))."""
+    lwp.as_.unmap(addr, length)
+    return 0
+
+
+@syscall
+def mprotect(lwp: Lwp, addr: Ptr, length: Size, prot: MmapProt) -> int:
+    """Set protections.
+
+    EINVAL, ENOMEM for a hole, EACCES beyond what the file allows (mprotect(2)).
+    """
+    if prot & mman.PROT_READ and lwp.proc.personality & READ_IMPLIES_EXEC:
+        prot |= mman.PROT_EXEC
+    lwp.as_.setprot(addr, length, prot)
+    return 0
+
+
+@syscall
+def pkey_mprotect(lwp: Lwp, addr: Ptr, length: Size, prot: MmapProt, pkey: Fd) -> int:
+    """Set protections and a protection key (pkey_mprotect(2)).
+
+    EINVAL for any key but "none" (-1).
+    """
+    if pkey != -1:
+        raise KernelError(Errno.EINVAL)
+    return mprotect(lwp, addr, length, prot)
+
+
+@syscall
+def pkey_alloc(lwp: Lwp, flags: ULong, access_rights: ULong) -> int:
+    """Allocate a protection key (pkey_alloc(2)): the CPU has none, so ENOSPC; EINVAL."""
+    if flags or access_rights & ~3:
+        raise KernelError(Errno.EINVAL)
+    raise KernelError(Errno.ENOSPC)
+
+
+@syscall
+def pkey_free(lwp: Lwp, pkey: Fd) -> int:
+    """Free a protection key (pkey_free(2)): none was ever given out, so EINVAL."""
+    raise KernelError(Errno.EINVAL)
+
+
+@syscall
+def mremap(
+    lwp: Lwp,
+    old_address: Ptr,
+    old_size: Size,
+    new_size: Size,
+    flags: MremapFlags,
+    new_address: Ptr,
+) -> int:
+    """Resize or move a mapping (mremap(2)): EINVAL, EFAULT, ENOMEM, EAGAIN."""
+    return lwp.as_.remap(old_address, old_size, new_size, flags, new_address)
+
+
+@syscall
+def madvise(lwp: Lwp, addr: Ptr, length: Size, advice: Madvice) -> int:
+    """Advise about memory (madvise(2)): EINVAL, ENOMEM for a hole, EACCES, EPERM."""
+    lwp.as_.advise(addr, length, advice)
+    return 0
+
+
+@syscall
+def mincore(lwp: Lwp, addr: Ptr, length: Size, vec: OutBuf) -> int:
+    """Tell which pages are resident (mincore(2)): EINVAL, ENOMEM for a hole, EFAULT."""
+    if addr & mman.PAGEOFFSET:
+        raise KernelError(Errno.EINVAL)
+    size = page_up(length)
+    if addr + size > lwp.as_.task_size:
+        raise KernelError(Errno.ENOMEM)
+    pages = size // PAGE
+    if pages and lwp.as_.writable_prefix(vec, pages) < pages:
+        raise KernelError(Errno.EFAULT)
+    if pages:
+        lwp.as_.copyout(vec, lwp.as_.incore(addr, size))
+    return 0
+
+
+@syscall
+def msync(lwp: Lwp, addr: Ptr, length: Size, flags: MsyncFlags) -> int:
+    """Write changed pages of shared mappings back (msync(2)): EINVAL, ENOMEM for a hole, EBUSY."""
+    lwp.as_.sync(addr, length, flags)
+    return 0
+
+
+@syscall
+def mlock(lwp: Lwp, addr: Ptr, length: Size) -> int:
+    """Lock pages: EPERM, ENOMEM over the limit or for a hole (mlock(2)).
+
+    The machine never pages out: to lock is to make resident and to count.
+    """
+    lwp.as_.lock(addr, length)
+    return 0
+
+
+@syscall
+def mlock2(lwp: Lwp, addr: Ptr, length: Size, flags: Mlock2Flags) -> int:
+    """Lock pages, with MLOCK_ONFAULT only those that are touched later (mlock2(2))."""
+    lwp.as_.lock(addr, length, onfault=bool(flags))
+    return 0
+
+
+@syscall
+def munlock(lwp: Lwp, addr: Ptr, length: Size) -> int:
+    """Unlock pages; ENOMEM for a hole (munlock(2))."""
+    lwp.as_.unlock(addr, length)
+    return 0
+
+
+@syscall
+def mlockall(lwp: Lwp, flags: MlockallFlags) -> int:
+    """Lock all pages, present or future: EINVAL, EPERM, ENOMEM (mlockall(2))."""
+    lwp.as_.lockall(flags)
+    return 0
+
+
+@syscall
+def munlockall(lwp: Lwp) -> int:
+    """Unlock all pages (munlockall(2))."""
+    lwp.as_.unlockall()
+    return 0
+
+
+@syscall
+def remap_file_pages(
+    lwp: Lwp, addr: Ptr, size: Size, prot: HexInt, pgoff: HexLong, flags: HexInt
+) -> int:
+    """Rearrange a shared file mapping by mapping a part of it anew (remap_file_pages(2)).
+
+    EINVAL.
+    """
+    start, length = addr & ~mman.PAGEOFFSET, size & ~mman.PAGEOFFSET
+    seg = lwp.as_.segat(start)
+    if prot or not length or seg is None or start + length > seg.end:
+        raise KernelError(Errno.EINVAL)
+    if seg.vnode is None or not seg.flags & mman.MAP_SHARED:
+        raise KernelError(Errno.EINVAL)
+    fixed = mman.MAP_SHARED | mman.MAP_FIXED
+    offset = pgoff * PAGE
+    lwp.as_.map(
+        start, length, seg.prot, fixed, seg.vnode, offset, maxprot=seg.maxprot, name=seg.name
+    )
+    return 0
+
+
+# -- other processes' memory --------------------------------------------------------------------
+
+
+def _foreign_as(lwp: Lwp, pid: int) -> As:
+    """Return the address space of process `pid`: ESRCH, EPERM (ptrace access check)."""
+    from syscalls.handlers.ids import find_proc
+
+    target = find_proc(lwp, pid)
+    if target.zombie:
+        raise KernelError(Errno.ESRCH)
+    mine, theirs = lwp.proc.cred, target.cred
+    same = theirs.ruid == theirs.euid == theirs.suid == mine.ruid
+    if target is not lwp.proc and not same and not mine.crhas(PRIV_PROC_OWNER):
+        raise KernelError(Errno.EPERM)
+    return target.as_
+
+
+def _vectors(vec: In[Iovec], count: int) -> list[tuple[int, int]]:
+    if count > _IOV_MAX:
+        raise KernelError(Errno.EINVAL)
+    return [(entry.base, entry.len) for entry in vec.get_array(count)]
+
+
+def _transfer(source: As, src: list[tuple[int, int]], dest: As, dst: list[tuple[int, int]]) -> int:
+    """Copy between two lists of ranges; EFAULT only if nothing could be copied."""
+    total = 0
+    src, dst = [r for r in src if r[1]], [r for r in dst if r[1]]
+    while src and dst:
+        (at, size), (to, room) = src[0], dst[0]
+        n = min(size, room, 1 << 16)
+        ready = min(source.readable_prefix(at, n), dest.writable_prefix(to, n))
+        if ready:
+            dest.copyout(to, source.copyin(at, ready))
+            total += ready
+        if ready < n:
+            break
+        src[0:1] = [(at + n, size - n)] if size > n else []
+        dst[0:1] = [(to + n, room - n)] if room > n else []
+    else:
+        return total
+    if not total:
+        raise KernelError(Errno.EFAULT)
+    return total
+
+
+@syscall
+def process_vm_readv(
+    lwp: Lwp,
+    pid: Pid,
+    local_iov: In[Iovec],
+    liovcnt: ULong,
+    remote_iov: In[Iovec],
+    riovcnt: ULong,
+    flags: ULong,
+) -> int:
+    """Read another process' memory (process_vm_readv(2)): EINVAL, EFAULT, ESRCH, EPERM."""
+    if flags:
+        raise KernelError(Errno.EINVAL)
+    local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
+    return _transfer(_foreign_as(lwp, pid), remote, lwp.as_, local)
+
+
+@syscall
+def process_vm_writev(
+    lwp: Lwp,
+    pid: Pid,
+    local_iov: In[Iovec],
+    liovcnt: ULong,
+    remote_iov: In[Iovec],
+    riovcnt: ULong,
+    flags: ULong,
+) -> int:
+    """Write another process' memory (process_vm_writev(2)): EINVAL, EFAULT, ESRCH, EPERM."""
+    if flags:
+        raise KernelError(Errno.EINVAL)
+    local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
+    return _transfer(lwp.as_, local, _foreign_as(lwp, pid), remote)

@@ -1,0 +1,169 @@
+"""Waiting for children: wait4(2), waitpid(2), waitid(2) (Linux kernel/exit.c; lx_wait.c)."""
+
+# ruff: noqa: D402 -- a summary ends with the name of its manual page
+
+from __future__ import annotations
+
+import struct
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.exit import (
+    P_ALL,
+    P_PGID,
+    P_PID,
+    W_CLONE,
+    W_NORMAL,
+    WCONTINUED,
+    WEXITED,
+    WSTOPPED,
+    WaitInfo,
+)
+from lxemu.kernel.exit import waitid as kernel_waitid
+from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.proc import Usage
+from lxemu.kernel.signal import (
+    CLD_CONTINUED,
+    CLD_DUMPED,
+    CLD_EXITED,
+    CLD_STOPPED,
+    SIGCHLD,
+    SigInfo,
+)
+from syscalls.abi import (
+    P_PIDFD,
+    W_NOTHREAD,
+    IdType,
+    Int,
+    Out,
+    Pid,
+    Rusage,
+    WaitidOptions,
+    WaitOptions,
+    syscall,
+)
+from syscalls.signum import TO_LX
+
+_PID_INT_MIN = -(1 << 31)
+
+
+def filtered(options: int) -> int:
+    """Add the brand's choice of children by exit signal: those with SIGCHLD unless told otherwise.
+
+    __WCLONE asks for the others and __WALL for all (eligible_child). __WNOTHREAD means nothing
+    here: children belong to the process.
+    """
+    options &= ~W_NOTHREAD
+    return options if options & (W_NORMAL | W_CLONE) else options | W_NORMAL
+
+
+def wait_status(info: WaitInfo) -> int:
+    """Return the status word that WIFEXITED and its like take apart (wait(2))."""
+    if info.code == CLD_EXITED:
+        return (info.status & 0xFF) << 8
+    if info.code == CLD_CONTINUED:
+        return 0xFFFF
+    signo = TO_LX[info.status]
+    if info.code == CLD_STOPPED:
+        return signo << 8 | 0x7F
+    return signo | (0x80 if info.code == CLD_DUMPED else 0)
+
+
+def rusage_of(usage: Usage) -> Rusage:
+    """Return the record of a kernel `Usage`; sizes are KiB outside, bytes inside."""
+    return Rusage(
+        usage.utime,
+        usage.stime,
+        usage.maxrss >> 10,
+        minflt=usage.minflt,
+        majflt=usage.majflt,
+        inblock=usage.inblock,
+        oublock=usage.oublock,
+        nvcsw=usage.nvcsw,
+        nivcsw=usage.nivcsw,
+    )
+
+
+def _wait(lwp: Lwp, pid: int, options: int) -> WaitInfo | None:
+    if pid == _PID_INT_MIN:
+        raise KernelError(Errno.ESRCH)
+    if pid == -1:
+        idtype, ident = P_ALL, 0
+    elif pid > 0:
+        idtype, ident = P_PID, pid
+    else:
+        idtype, ident = P_PGID, -pid or lwp.proc.pgrp.pgid
+    return kernel_waitid(lwp, idtype, ident, filtered(options) | WEXITED)
+
+
+@syscall
+def wait4(lwp: Lwp, pid: Pid, wstatus: Out[Int], options: WaitOptions, rusage: Out[Rusage]) -> int:
+    """Wait for a child (wait4(2)): EINVAL, ESRCH for INT_MIN, ECHILD, EINTR, EFAULT."""
+    info = _wait(lwp, pid, options)
+    if info is None:
+        return 0
+    rusage.put_if(rusage_of(info.usage))
+    wstatus.put_if(wait_status(info))
+    return info.pid
+
+
+@syscall
+def waitpid(lwp: Lwp, pid: Pid, wstatus: Out[Int], options: WaitOptions) -> int:
+    """Wait for a child, without its resource usage (i386 waitpid(2))."""
+    info = _wait(lwp, pid, options)
+    if info is None:
+        return 0
+    wstatus.put_if(wait_status(info))
+    return info.pid
+
+
+def _target(lwp: Lwp, which: int, ident: int) -> int:
+    """Check and complete the id of waitid; EINVAL, EBADF for a pidfd (there are none)."""
+    if which == P_PID and ident <= 0:
+        raise KernelError(Errno.EINVAL)
+    if which in (P_PGID, P_PIDFD) and ident < 0:
+        raise KernelError(Errno.EINVAL)
+    if which == P_PIDFD:
+        raise KernelError(Errno.EBADF)
+    return lwp.proc.pgrp.pgid if which == P_PGID and not ident else ident
+
+
+@syscall
+def waitid(
+    lwp: Lwp,
+    idtype: IdType,
+    ident: Pid,
+    infop: Out[SigInfo],
+    options: WaitidOptions,
+    rusage: Out[Rusage],
+) -> int:
+    """Wait for a child to change state (waitid(2)): EINVAL, ECHILD, EINTR, EFAULT.
+
+    With WNOHANG and nothing to report the members of `infop` are 0; so they are after an error.
+    """
+    if not options & (WEXITED | WSTOPPED | WCONTINUED):
+        raise KernelError(Errno.EINVAL)
+    target = _target(lwp, idtype, ident)
+    try:
+        info = kernel_waitid(lwp, idtype, target, filtered(options))
+    except KernelError:
+        if infop:
+            put_wait_info(lwp, infop.addr, None)
+        raise
+    if info is not None:
+        rusage.put_if(rusage_of(info.usage))
+    if infop:
+        put_wait_info(lwp, infop.addr, info)
+    return 0
+
+
+def put_wait_info(lwp: Lwp, addr: int, info: WaitInfo | None) -> None:
+    """Store the members of siginfo that waitid defines, and no others; all 0 without a child."""
+    head, tail = (0, 0, 0), (0, 0, 0)
+    if info is not None:
+        head = (TO_LX[SIGCHLD], 0, info.code)
+        status = info.status if info.code == CLD_EXITED else TO_LX[info.status]
+        tail = (info.pid, info.uid, status)
+    as_ = lwp.as_
+    as_.copyout(addr, struct.pack("<3i", *head))
+    # The union that holds the pid is aligned to a pointer.
+    as_.copyout(addr + (16 if lwp.brand.bits == 64 else 12), struct.pack("<iIi", *tail))
