@@ -1,7 +1,8 @@
 """Write docs/syscall-support.md from the tables: `python -m syscalls.gendocs [--check|--missing]`.
 
-The page shows every number of both ABIs, what we do with it, and what the lx brand did. `--check` fails
-when the page in the tree is stale, `--missing` lists the rows that name a handler which does not exist.
+The page shows every number of both ABIs, what we do with it, and what the lx brand did. `--check`
+fails when the page in the tree is stale, `--missing` lists the rows that name a handler which does
+not exist.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ _HEAD: Final = """# System call support
 
 Generated from `syscalls/tables` by `python -m syscalls.gendocs`; do not edit.
 
-*Status*: **full**, **partial** (what is missing is in the note), or **none** (the call fails with ENOSYS and is
-counted as unsupported; the note has the reason). *lx*: what the illumos lx brand did with the call, in its newest
-source: handled in the kernel, in the brand library, or refused, with its reason.
+- *Status*: **full**; **partial**, and the note says what is missing; **none**: the call fails with
+  ENOSYS and is counted as unsupported, and the note has the reason.
+- *lx*: what the illumos lx brand did with the call, in its newest source: handled in the kernel, in
+  the brand library, or refused, with its reason.
 """
 
 

@@ -68,7 +68,6 @@ class Call:
         "args",
         "as_",
         "errno",
-        "extra",
         "kept",
         "lwp",
         "model",
@@ -77,6 +76,7 @@ class Call:
         "nr",
         "personality",
         "result",
+        "shape",
         "sig",
         "style",
     )
@@ -102,8 +102,8 @@ class Call:
         self.result: int | None = None
         #: Linux error number of a failed call, else 0.
         self.errno = 0
-        #: Text in parentheses after the result, without them.
-        self.extra = ""
+        #: How a result is written: d decimal, x hexadecimal, o octal.
+        self.shape = "d"
         #: Index of the first argument not written yet.
         self.next = 0
         #: Values kept from entry to exit by parameter name (the events of poll).
@@ -309,8 +309,6 @@ class Call:
     # -- result ---------------------------------------------------------------------------------
 
     def _result(self) -> str:
-        from .trace_calls import RESULT
-
         result = self.result
         if result is None:
             return "= ?"
@@ -327,14 +325,22 @@ class Call:
             if name is None:
                 return f"= -1 (errno {self.errno})"
             return f"= -1 {name} ({MESSAGES.get(self.errno, f'Unknown error {self.errno}')})"
-        shape = RESULT.get(self.sig.handler.__name__ if self.sig else "", "d")
-        if shape == "x":
-            shown = hex(result & self.model.mask)
-        elif shape == "o":
+        return self._success(result)
+
+    def _success(self, result: int) -> str:
+        from .trace_calls import FINISH, RESULT
+
+        handler = self.sig.handler.__name__ if self.sig else ""
+        self.shape = RESULT.get(handler, "d")
+        finish = FINISH.get(handler)
+        extra = finish(self) if finish else ""
+        if self.shape == "x":
+            shown = hex(result & self.model.mask) if result else "0"
+        elif self.shape == "o":
             shown = text.octal(result)
         else:
             shown = str(result)
-        return f"= {shown}" + (f" ({self.extra})" if self.extra else "")
+        return f"= {shown}" + (f" ({extra})" if extra else "")
 
 
 def errno_native(lx: int) -> int:

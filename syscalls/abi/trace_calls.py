@@ -17,7 +17,18 @@ from . import trace_records as records
 from . import trace_text as text
 from .model import LP64
 from .pointers import RecordSpec, record_codec
-from .trace_more import fcntl, ioctl, poll, ppoll, prctl, pselect6, select
+from .trace_more import (
+    fcntl,
+    fcntl_result,
+    ioctl,
+    poll,
+    poll_result,
+    prctl,
+    prctl_result,
+    pselect6,
+    select,
+    select_result,
+)
 from .xlat_proc import CLONE, FUTEX, WAIT, WAIT4
 from .xlat_signal import SIG_HOW
 
@@ -389,10 +400,8 @@ def _groups(call: Call, param: Param, entering: bool) -> Answer:
     return True, "[" + ", ".join(map(str, ids)) + "]"
 
 
-def _time(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
-    if not entering and call.result:
-        call.extra = text.date(call.result)
-    return _TYPED
+def _time_result(call: Call) -> str:
+    return text.date(call.result) if call.result else ""
 
 
 def _sigpending(call: Call, param: Param, entering: bool) -> Answer:
@@ -407,10 +416,12 @@ def _sigpending(call: Call, param: Param, entering: bool) -> Answer:
     return True, text.sigset(int.from_bytes(call.as_.copyin(addr, size), "little"))
 
 
-def _sigtimedwait(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
-    if not entering and call.result and call.result > 0:
-        call.extra = lx_signal_name(call.result)
-    return _TYPED
+def _signal_result(call: Call) -> str:
+    return lx_signal_name(call.result) if call.result else ""
+
+
+def _personality_result(call: Call) -> str:
+    return "PER_LINUX" if call.result == 0 else ""
 
 
 def sigreturn_mask(call: Call) -> str:
@@ -475,17 +486,28 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "sched_setaffinity": _affinity,
     "getgroups": _groups,
     "setgroups": _groups,
-    "time": _time,
-    "time_": _time,
     "rt_sigpending": _sigpending,
     "sigpending": _sigpending,
-    "rt_sigtimedwait": _sigtimedwait,
     "sendfile": _sendfile,
     "poll": poll,
-    "ppoll": ppoll,
+    "ppoll": poll,
     "select": select,
     "pselect6": pselect6,
     "fcntl": fcntl,
     "ioctl": ioctl,
     "prctl": prctl,
+}
+
+#: Text in parentheses after a result that is no error.
+FINISH: Final[dict[str, Callable[[Call], str]]] = {
+    "time": _time_result,
+    "time_": _time_result,
+    "rt_sigtimedwait": _signal_result,
+    "personality": _personality_result,
+    "poll": poll_result,
+    "ppoll": poll_result,
+    "select": select_result,
+    "pselect6": select_result,
+    "fcntl": fcntl_result,
+    "prctl": prctl_result,
 }

@@ -10,7 +10,7 @@ from syscalls.signum import lx_signal_name
 
 from . import trace_records as records
 from . import trace_text as text
-from .pointers import RecordSpec, record_codec
+from .pointers import InOut, RecordSpec, record_codec
 from .xlat_file import FD_FLAGS, OPEN
 from .xlat_poll import POLL_EVENTS
 
@@ -33,10 +33,12 @@ def _pollfds(call: Call, addr: int, count: int) -> list[rec.Pollfd]:
     return found
 
 
-def poll(call: Call, param: Param, entering: bool) -> Answer:
-    """Write a poll call: the requests on entry, what is ready after the result."""
+def poll(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write a poll call: the requests on entry; what is ready comes after the result."""
+    if isinstance(param.spec, RecordSpec) and param.spec.cls is InOut and param.first:
+        return True, call.record_at(call.word(param), param.spec)
     if param.name not in ("fds", "ufds"):
-        return _finish(call, param, entering)
+        return _TYPED
     addr, count = call.word(param), call.value_of("nfds") & 0xFFFFFFFF
     if not addr:
         return True, "NULL"
@@ -52,72 +54,42 @@ def poll(call: Call, param: Param, entering: bool) -> Answer:
     return True, f"[{', '.join(parts)}]"
 
 
-def _finish(call: Call, param: Param, entering: bool) -> Answer:
-    if entering and param is _last(call):
-        return _LATER
-    if not entering and not call.errno:
-        poll_result(call)
-    return _TYPED
-
-
-def _last(call: Call) -> Param | None:
-    return call.sig.params[-1] if call.sig else None
-
-
-def poll_result(call: Call) -> None:
-    """Set the text after the result: the descriptors with events, or that time ran out."""
+def poll_result(call: Call) -> str:
+    """Return the text after the result: the descriptors with events, or that time ran out."""
     if call.result == 0:
-        call.extra = "Timeout"
-        return
+        return "Timeout"
     addr = call.args[0]
     try:
         fds = _pollfds(call, addr, call.args[1] & 0xFFFFFFFF)
     except KernelError:
-        return
+        return ""
     ready = ", ".join(
         f"{{fd={fd.fd}, revents={POLL_EVENTS.text(POLL_EVENTS.to_lx[fd.revents])}}}"
         for fd in fds
         if fd.revents and fd.fd >= 0
     )
-    call.extra = f"[{ready}]"
+    left = _left(call)
+    return f"[{ready}]" + (f", left {left}" if left else "")
 
 
-def ppoll(call: Call, param: Param, entering: bool) -> Answer:
-    """Write a ppoll call: as poll, and the time that is left."""
-    handled, shown = poll(call, param, entering)
-    if not entering and param is _last(call) and not call.errno and call.result:
-        left = _left(call, "tsp") or _left(call, "timeout") or _left(call, "tmo_p")
-        if left:
-            call.extra += f", left {left}"
-    return handled, shown
-
-
-def _left(call: Call, name: str) -> str:
-    if call.sig is None:
-        return ""
-    for param in call.sig.params:
-        if param.name == name and isinstance(param.spec, RecordSpec) and call.word(param):
-            return call.record_at(call.word(param), param.spec)
+def _left(call: Call) -> str:
+    """Return the text of the timeout that the call wrote back, empty when it has none."""
+    for param in call.sig.params if call.sig else ():
+        spec = param.spec
+        if isinstance(spec, RecordSpec) and spec.cls is InOut and param.first:
+            return call.record_at(call.word(param), spec) if call.word(param) else ""
     return ""
 
 
 # -- select -------------------------------------------------------------------------------------
 
-_SETS: Final = (("readfds", "in"), ("writefds", "out"), ("exceptfds", "except"))
-_NAMES: Final = {
-    "readfds": "readfds",
-    "inp": "readfds",
-    "writefds": "writefds",
-    "outp": "writefds",
-    "exceptfds": "exceptfds",
-    "exp": "exceptfds",
-}
+_SETS: Final = ("in", "out", "except")
 
 
 def _fdset(call: Call, addr: int) -> str:
     if not addr:
         return "NULL"
-    nfds = min(max(call.args[0] & 0xFFFFFFFF, 0), 1024)
+    nfds = min(call.args[0] & 0xFFFFFFFF, 1024)
     word = call.model.bits // 8
     size = (nfds + word * 8 - 1) // (word * 8) * word
     try:
@@ -127,28 +99,19 @@ def _fdset(call: Call, addr: int) -> str:
     return "[" + " ".join(str(n) for n in range(nfds) if bits >> n & 1) + "]"
 
 
-def select(call: Call, param: Param, entering: bool) -> Answer:
-    """Write a select call: the sets on entry, what is ready after the result."""
-    if param.name in _NAMES:
+def select(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write a select call: the sets on entry; what is ready comes after the result."""
+    if param.spec.kind == "fdset":
         return True, _fdset(call, call.word(param))
-    if not entering and param is _last(call):
-        _select_result(call)
-    elif entering and param is _last(call):
-        if isinstance(param.spec, RecordSpec):
-            call.kept["timeout"] = call.record_at(call.word(param), param.spec)
-        return _LATER
-    if "timeout" in call.kept and isinstance(param.spec, RecordSpec):
-        return True, str(call.kept["timeout"])
+    if isinstance(param.spec, RecordSpec):
+        return True, call.record_at(call.word(param), param.spec)
     return _TYPED
 
 
 def pselect6(call: Call, param: Param, entering: bool) -> Answer:
     """Write a pselect6 call: as select; the signal set is behind a pointer."""
-    if param is not _last(call):
+    if param.first < 5:
         return select(call, param, entering)
-    if entering:
-        return _LATER
-    _select_result(call)
     addr = call.word(param)
     if not addr:
         return True, "NULL"
@@ -163,23 +126,20 @@ def pselect6(call: Call, param: Param, entering: bool) -> Answer:
     return True, f"{{sigmask={text.sigset(mask)}, sigsetsize={inner.size}}}"
 
 
-def _select_result(call: Call) -> None:
-    if call.errno or call.result is None:
-        return
+def select_result(call: Call) -> str:
+    """Return the text after the result: the sets with members, and the time that is left."""
     if call.result == 0:
-        call.extra = "Timeout"
-        return
+        return "Timeout"
     parts = []
-    for index, (_, label) in enumerate(_SETS):
+    for index, label in enumerate(_SETS):
         addr = call.args[1 + index]
-        if addr:
-            shown = _fdset(call, addr)
-            if shown != "[]":
-                parts.append(f"{label} {shown}")
-    left = _left(call, "timeout") or _left(call, "tsp") or _left(call, "tvp")
+        shown = _fdset(call, addr) if addr else "[]"
+        if shown != "[]":
+            parts.append(f"{label} {shown}")
+    left = _left(call)
     if left:
         parts.append(f"left {left}")
-    call.extra = ", ".join(parts)
+    return ", ".join(parts)
 
 
 # -- fcntl --------------------------------------------------------------------------------------
@@ -195,9 +155,6 @@ def fcntl(call: Call, param: Param, entering: bool) -> Answer:
     cmd = call.value_of("cmd") & 0xFFFFFFFF
     word = call.word(param)
     if cmd in _NO_ARG:
-        if entering:
-            return _LATER
-        _fcntl_result(call, cmd)
         return True, ""
     if cmd in _LOCKS:
         return _lock(call, cmd, word, entering)
@@ -213,15 +170,16 @@ def fcntl(call: Call, param: Param, entering: bool) -> Answer:
     return True, hex(word) if word else "0"
 
 
-def _fcntl_result(call: Call, cmd: int) -> None:
-    result = call.result
-    if call.errno or result is None:
-        return
-    if cmd == 1 and result:
-        call.extra = "flags " + FD_FLAGS.text(result)
-    elif cmd == 3:
-        call.extra = "flags " + OPEN.text(result)
-        call.kept["hex"] = True
+def fcntl_result(call: Call) -> str:
+    """Return the text after the result: the flags that F_GETFD and F_GETFL gave."""
+    cmd, result = call.args[1] & 0xFFFFFFFF, call.result or 0
+    if cmd == 1:
+        call.shape = "x"
+        return "flags " + FD_FLAGS.text(result) if result else ""
+    if cmd == 3:
+        call.shape = "x"
+        return "flags " + OPEN.text(result)
+    return ""
 
 
 def _lock(call: Call, cmd: int, addr: int, entering: bool) -> Answer:
@@ -404,10 +362,7 @@ def prctl(call: Call, param: Param, entering: bool) -> Answer:
     word = call.word(param)
     index = param.first - 1
     if option in _PR_NO_ARG:
-        if not entering and option == 3 and call.result is not None and not call.errno:
-            names = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
-            call.extra = names[call.result] if call.result < 3 else ""
-        return (True, None) if entering and param is _last(call) else (True, "")
+        return True, ""
     if option in (15, 16):
         if index:
             return True, ""
@@ -425,3 +380,10 @@ def prctl(call: Call, param: Param, entering: bool) -> Answer:
     if option in _PR_DECIMAL:
         return True, str(word)
     return True, hex(word) if word else "0"
+
+
+def prctl_result(call: Call) -> str:
+    """Return the text after the result: what PR_GET_DUMPABLE gave."""
+    names = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
+    result = call.result or 0
+    return names[result] if call.args[0] & 0xFFFFFFFF == 3 and result < 3 else ""

@@ -20,7 +20,12 @@ CASES = {
     "file.STAT_X86_64@64": ("asm/stat.h", "struct stat", "st_", {"rdev": "st_rdev"}),
     "file.STAT_I386@32": ("asm/stat.h", "struct stat", "st_", {}),
     "file.STAT64_I386@32": ("asm/stat.h", "struct stat64", "st_", {"_ino32": "__st_ino"}),
-    "file.STAT_OLD@32": ("asm/stat.h", "struct __old_kernel_stat", "st_", {"blksize": None, "blocks": None}),
+    "file.STAT_OLD@32": (
+        "asm/stat.h",
+        "struct __old_kernel_stat",
+        "st_",
+        {"blksize": None, "blocks": None},
+    ),
     "file.STATX": (
         "linux/stat.h",
         "struct statx",
@@ -135,8 +140,7 @@ def c_offsets(bits, header, ctype, members):
     ]
     lines.append("}")
     done = subprocess.run(
-        ["gcc", f"-m{bits}", "-ffreestanding", "-w", "-S", "-O0", "-o", "-", "-x", "c", "-"]
-        + ["-I", str(INCLUDE)],
+        f"gcc -m{bits} -ffreestanding -w -S -O0 -o - -I {INCLUDE} -x c -".split(),
         input="\n".join(lines),
         capture_output=True,
         text=True,
