@@ -169,9 +169,10 @@ class Machine:
         cred = Cred.for_user(config.uid, config.gid, config.groups)
         proc = Proc(self, self.pid_alloc(), self.init, self.brand64, cred, self.zone)
         self.init.children.append(proc)
-        session = Session(proc.pid, proc)
-        proc.session = session
-        proc.pgrp = Pgrp(proc.pid, session)
+        # A job of init's session, as a program that a shell starts is one of the shell's: its group
+        # is not orphaned, so terminal stops work, and it may not call setsid.
+        proc.session = self.init.session
+        proc.pgrp = Pgrp(proc.pid, proc.session)
         proc.pgrp.members.append(proc)
         root = self.zone.root
         assert root is not None
@@ -378,6 +379,11 @@ class Machine:
             if not proc.zombie and proc.lwps and holds_host_streams(proc):
                 return
         self.disp.stopping = True
+
+    def proc_stopped(self, proc: Proc) -> None:
+        """Note a stop; when it is the first program's, the emulator stops with it."""
+        if proc is self.first and self.host_signals is not None:
+            self.host_signals.stop_wanted = True
 
     def proc_free(self, proc: Proc) -> None:
         """Forget a process that has been waited for."""

@@ -45,6 +45,7 @@ class HostSignals:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.pending: list[int] = []
+        self.stop_wanted = False
         self.read_fd, self._write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
         os.set_blocking(self._write_fd, False)
@@ -65,6 +66,8 @@ class HostSignals:
 
     def dispatch(self) -> None:
         """Send what has been noted; called where the kernel may send signals."""
+        if self.stop_wanted:
+            self._stop_host()
         while self.pending:
             self._send(self.pending.pop(0))
 
@@ -83,9 +86,13 @@ class HostSignals:
         else:
             sigtopgrp(first.pgrp, guest, SigInfo(guest, SI_KERNEL))
 
-    def stop_host(self) -> None:
-        """Stop the emulator itself, as the guest's first program has been stopped by a key."""
-        os.kill(os.getpid(), host.SIGSTOP)
+    def _stop_host(self) -> None:
+        """Stop with the first program, for the shell outside to see; go on with it afterwards."""
+        self.stop_wanted = False
+        first = self.machine.first
+        if first is not None and first.stopped:
+            os.kill(os.getpid(), host.SIGSTOP)
+            self.pending.append(host.SIGCONT)
 
     def close(self) -> None:
         """Put back the handlers that were there before."""

@@ -22,6 +22,7 @@ from lxemu.kernel.signal import (
     SA_NOCLDSTOP,
     SA_NODEFER,
     SA_RESETHAND,
+    SI_TIMER,
     SIG_DFL,
     SIG_IGN,
     SIGCHLD,
@@ -144,7 +145,10 @@ def take(lwp: Lwp, mask: int) -> SigInfo | None:
         ready &= SYNC_SIGNALS
     sig = lwp.brand.lowest_signal(ready) if ready & (ready - 1) else lowest(ready)
     queue = lwp.sigq if own >> (sig - 1) & 1 else lwp.proc.sigq
-    return queue.take(sig)
+    info = queue.take(sig)
+    if info.code == SI_TIMER and info.timerid in lwp.proc.ptimers:
+        return lwp.proc.ptimers[info.timerid].taken(info)
+    return info
 
 
 def issig(lwp: Lwp) -> bool:
@@ -217,6 +221,7 @@ def stop_proc(proc: Proc, sig: int) -> None:
         lwp.ast = True
         wake(lwp)
     tell_parent(proc, CLD_STOPPED, sig)
+    proc.machine.proc_stopped(proc)
 
 
 def continue_proc(proc: Proc, *, report: bool) -> None:

@@ -119,7 +119,11 @@ class PosixTimer(IntervalTimer):
         self.target = target
         self.overrun = 0
         self.last_overrun = 0
-        self.queued = False
+
+    def taken(self, info: SigInfo) -> SigInfo:
+        """Return `info` with the expiries that it stands for besides its own, as it is delivered."""
+        self.last_overrun, self.overrun = self.overrun, 0
+        return info._replace(overrun=self.last_overrun)
 
     def fire(self, missed: int) -> None:
         """Queue the signal, or count an overrun while the last one is still pending."""
@@ -133,10 +137,8 @@ class PosixTimer(IntervalTimer):
         if pending:
             self.overrun += missed + 1
             return
-        self.last_overrun, self.overrun = self.overrun + missed, 0
-        info = SigInfo(
-            self.signo, SI_TIMER, value=self.value, timerid=self.ident, overrun=self.last_overrun
-        )
+        self.overrun = missed
+        info = SigInfo(self.signo, SI_TIMER, value=self.value, timerid=self.ident)
         if self.target is not None and self.target in self.proc.lwps:
             machine.sigtolwp(self.target, self.signo, info)
         else:

@@ -174,6 +174,9 @@ class FakeMachine:
     def proc_exited(self, proc):
         self.log.append((proc.pid, proc.wait_code, proc.wait_status))
 
+    def proc_stopped(self, proc):
+        pass
+
     def proc_free(self, proc):
         self.procs.pop(proc.pid, None)
 
