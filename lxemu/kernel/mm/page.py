@@ -98,6 +98,11 @@ class PhysMem:
         low = len(self._low) if self._low is not None else 0
         return len(self._free) + len(self._clean) + self.nframes - self._fresh + low
 
+    @property
+    def used_frames(self) -> int:
+        """Number of frames that somebody holds, caches included."""
+        return self.nframes - self.free_frames
+
     def page_alloc(self) -> int:
         """Return a zeroed frame with one reference. ENOMEM when none is left."""
         if self._free:
