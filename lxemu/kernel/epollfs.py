@@ -212,8 +212,8 @@ class EventQueue(AnonVnode):
 
     # -- waiting --------------------------------------------------------------------------------
 
-    def harvest(self, limit: int, emit: Callable[[int, int], None]) -> int:
-        """Give up to `limit` ready events to `emit(events, data)`; return how many there were.
+    def harvest(self, limit: int, emit: Callable[[int, int, int], None]) -> int:
+        """Give up to `limit` ready events to `emit(events, data, wanted)`; return how many.
 
         An interest whose `emit` raises stays ready; the error is raised only if it was the first.
         """
@@ -229,7 +229,7 @@ class EventQueue(AnonVnode):
             if not events:
                 continue
             try:
-                emit(events, interest.data)
+                emit(events, interest.data, interest.events)
             except KernelError:
                 interest.seen = 0
                 self.ready[interest] = None
@@ -243,7 +243,7 @@ class EventQueue(AnonVnode):
                 self.ready[interest] = None
         return count
 
-    def wait(self, limit: int, deadline: int | None, emit: Callable[[int, int], None]) -> int:
+    def wait(self, limit: int, deadline: int | None, emit: Callable[[int, int, int], None]) -> int:
         """Harvest, sleeping until there is something or `deadline` (hrtime ns; None: no end).
 
         Raises Interrupted. A deadline of 0 only looks.

@@ -161,8 +161,10 @@ def _wait(
     put_at = events.put_at
     count = 0
 
-    def emit(ready: int, data: int) -> None:
+    def emit(ready: int, data: int, wanted: int) -> None:
         nonlocal count
+        if ready & POLLOUT and wanted & POLL_WRNORM:
+            ready |= POLL_WRNORM
         put_at(count, EpollEvent(ready, data))
         count += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lxemu.kernel.cred import PRIV_FILE_DAC_SEARCH
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.vfs.lookup import lookup_parent
 from lxemu.kernel.vfs.ops import (
     link_tmpfile,
     vn_link,
@@ -166,12 +167,19 @@ def _rename(
 ) -> int:
     if flags & LX_RENAME_WHITEOUT:
         raise KernelError(Errno.EINVAL)
+    proc = lwp.proc
     begin = start(lwp, olddirfd, oldpath)
+    try:
+        target = start(lwp, newdirfd, newpath)
+    except KernelError:
+        # What is wrong with the way to the old name comes first.
+        lookup_parent(begin, proc.fs.root, oldpath, proc.cred)
+        raise
     vn_rename(
-        lwp.proc,
+        proc,
         begin,
         oldpath,
-        start(lwp, newdirfd, newpath),
+        target,
         newpath,
         noreplace=flags & LX_RENAME_NOREPLACE != 0,
         exchange=flags & LX_RENAME_EXCHANGE != 0,

@@ -32,6 +32,7 @@ from syscalls.handlers.paths import start
 from syscalls.handlers.transfer import MAX_NON_LFS
 
 _MODE_BITS = 0o7777
+_UNUSUAL = f.O_DIRECTORY | f.O_TMPFILE
 
 
 def _open(lwp: Lwp, begin: Name, path: bytes, flags: int, mode: int, resolve: int = 0) -> int:
@@ -54,15 +55,30 @@ def _check_small(file: File) -> None:
         raise KernelError(Errno.EOVERFLOW)
 
 
+def _check_flags(flags: int) -> None:
+    """Refuse flags that no path can make good (build_open_flags)."""
+    if flags & f.O_PATH:
+        return
+    if flags & f.O_TMPFILE:
+        if flags & f.O_CREAT or not f.open_mode(flags) & f.FWRITE:
+            raise KernelError(Errno.EINVAL)
+    elif flags & f.O_CREAT:
+        raise KernelError(Errno.EINVAL)
+
+
 @syscall
 def open_(lwp: Lwp, path: Path, flags: OpenFlags, mode: Mode) -> int:
     """Open (and make) a file: open(2)."""
+    if flags & _UNUSUAL:
+        _check_flags(flags)
     return _open(lwp, lwp.proc.fs.cwd, path, flags, mode)
 
 
 @syscall
 def openat(lwp: Lwp, dirfd: DirFd, path: Path, flags: OpenFlags, mode: Mode) -> int:
     """Open (and make) a file."""
+    if flags & _UNUSUAL:
+        _check_flags(flags)
     return _open(lwp, start(lwp, dirfd, path), path, flags, mode)
 
 
@@ -110,6 +126,8 @@ def _open_how(lwp: Lwp, how: In[OpenHow], size: int) -> tuple[int, int, int]:
     if raw >> 32:
         raise KernelError(Errno.EINVAL)
     flags = OPEN_STRICT.from_lx[raw]
+    if flags & _UNUSUAL:
+        _check_flags(flags)
     both = LX_RESOLVE_BENEATH | LX_RESOLVE_IN_ROOT
     if resolve & ~LX_RESOLVE_ALL or resolve & both == both:
         raise KernelError(Errno.EINVAL)

@@ -68,12 +68,14 @@ def read(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size) -> int:
     file = lwp.proc.files.get(fd)
     if file.stream or count > CHUNK or buf >> USER_BITS:
         return _read_slow(lwp, file, buf, count)
+    before = file.offset
     data = file.read(count)
     try:
         lwp.as_.copyout(buf, data)
     except KernelError:
+        file.offset = before
         done = _put_prefix(lwp, buf, data)
-        file.offset -= len(data) - done
+        file.offset = before + done
         return done
     return len(data)
 
@@ -82,7 +84,7 @@ def read(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size) -> int:
 def write(lwp: Lwp, fd: Fd, buf: InBuf, count: Size) -> int:
     """Write at the position of a descriptor."""
     file = lwp.proc.files.get(fd)
-    if count <= CHUNK:
+    if 0 < count <= CHUNK:
         try:
             data: bytes = lwp.as_.copyin(buf, count)
         except KernelError:

@@ -146,11 +146,11 @@ def copy_file_range(
 
 def _check_copy(source: File, target: File, pos_in: int, pos_out: int, count: int) -> None:
     """Check two files and ranges in the order of generic_copy_file_checks."""
-    for file in (source, target):
-        if file.vnode.type == VDIR:
-            raise KernelError(Errno.EISDIR)
-        if file.vnode.type != VREG:
-            raise KernelError(Errno.EINVAL)
+    types = source.vnode.type, target.vnode.type
+    if VDIR in types:
+        raise KernelError(Errno.EISDIR)
+    if types != (VREG, VREG):
+        raise KernelError(Errno.EINVAL)
     if not source.flags & FREAD or not target.flags & FWRITE or target.flags & O_APPEND:
         raise KernelError(Errno.EBADF)
     if pos_in < 0 or pos_out < 0 or max(pos_in, pos_out) + count > MAXOFFSET:
@@ -294,11 +294,13 @@ def tee(lwp: Lwp, fd_in: Fd, fd_out: Fd, len_: Size, flags: SpliceFlags) -> int:
 def vmsplice(lwp: Lwp, fd: Fd, iov: In[Iovec], nr_segs: ULong, flags: SpliceFlags) -> int:
     """Move memory into a pipe, or a pipe into memory. Bytes are copied, never pages."""
     file = open_file(lwp, fd)
-    if not isinstance(file.vnode, FifoVnode):
+    if not file.flags & (FREAD | FWRITE):
         raise KernelError(Errno.EBADF)
     vector = user_vector(iov, nr_segs)
     if not any(size for _, size in vector):
         return 0
+    if not isinstance(file.vnode, FifoVnode):
+        raise KernelError(Errno.EBADF)
     with _Nonblocking(file, flags & LX_SPLICE_F_NONBLOCK != 0):
         if file.flags & FWRITE:
             return write_from(lwp, file, vector, None)

@@ -322,14 +322,15 @@ def utimensat(
     lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimespecPair], flags: AtUtimens
 ) -> int:
     """Set the times of a file in nanoseconds; a NULL path is the descriptor."""
-    pair = None
-    if times:
-        atime, mtime = times.get()
-        if atime.nsec == LX_UTIME_OMIT and mtime.nsec == LX_UTIME_OMIT:
-            return 0
-        if not (atime.nsec == LX_UTIME_NOW and mtime.nsec == LX_UTIME_NOW):
-            pair = (_time(lwp, atime), _time(lwp, mtime))
-    return _utimens(lwp, dirfd, path, pair, flags)
+    if not times:
+        return _utimens(lwp, dirfd, path, None, flags)
+    atime, mtime = times.get()
+    if atime.nsec == LX_UTIME_OMIT and mtime.nsec == LX_UTIME_OMIT:
+        return 0
+    name = _utime_name(lwp, dirfd, path, flags)
+    if atime.nsec == LX_UTIME_NOW and mtime.nsec == LX_UTIME_NOW:
+        return _set_times(lwp, name, None)
+    return _set_times(lwp, name, (_time(lwp, atime), _time(lwp, mtime)))
 
 
 def _time(lwp: Lwp, time: Timespec) -> int | None:
@@ -350,14 +351,20 @@ def _utimens(
     pair: tuple[int | None, int | None] | None,
     flags: int,
 ) -> int:
+    return _set_times(lwp, _utime_name(lwp, dirfd, path, flags), pair)
+
+
+def _utime_name(lwp: Lwp, dirfd: int, path: bytes | None, flags: int) -> Name:
     if path is None:
         if dirfd == AT_FDCWD:
             raise KernelError(Errno.EFAULT)
         if flags:
             raise KernelError(Errno.EINVAL)
-        name = open_file(lwp, dirfd).name
-    else:
-        name = locate(lwp, dirfd, path, flags)
+        return open_file(lwp, dirfd).name
+    return locate(lwp, dirfd, path, flags)
+
+
+def _set_times(lwp: Lwp, name: Name, pair: tuple[int | None, int | None] | None) -> int:
     now = pair is None
     if pair is None:
         pair = (lwp.machine.clock.realtime(),) * 2

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.poll import POLLERR, POLLHUP, POLLIN, poll_sleep
 from lxemu.kernel.rctl import RLIM_INFINITY, RLIMIT_FSIZE
 from lxemu.kernel.sig import sigtolwp
 from lxemu.kernel.signal import SIGXFSZ
-from lxemu.kernel.vfs.fcntl import FIONREAD, FWRITE, O_APPEND, O_LARGEFILE
+from lxemu.kernel.vfs.fcntl import FIONREAD, FWRITE, O_APPEND, O_LARGEFILE, O_NONBLOCK
 from lxemu.kernel.vfs.vnode import VCHR
-from syscalls.abi import MAX_RW, get_iovec
+from syscalls.abi import IOV_MAX, MAX_RW
 
 if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
@@ -35,10 +36,21 @@ MAX_NON_LFS = 0x7FFFFFFF
 
 def user_vector(iov: In[Iovec], count: int) -> list[tuple[int, int]]:
     """Copy in an iovec array; EINVAL, EFAULT for what lies outside user space (import_iovec)."""
-    vector = get_iovec(iov, count)
-    for base, size in vector:
+    if not 0 <= count <= IOV_MAX:
+        raise KernelError(Errno.EINVAL)
+    entries = iov.get_array(count)
+    most = 1 << iov.codec.size * 4 - 1
+    for entry in entries:
+        if entry.len >= most:
+            raise KernelError(Errno.EINVAL)
+    vector = []
+    total = 0
+    for base, size in entries:
         if base + size >> USER_BITS:
             raise KernelError(Errno.EFAULT)
+        part = min(size, MAX_RW - total)
+        vector.append((base, part))
+        total += part
     return vector
 
 
@@ -89,12 +101,29 @@ def _stream_room(lwp: Lwp, file: File, vector: list[tuple[int, int]], want: int)
         good = lwp.as_.writable_prefix(base, part)
         room += good
         if good < part:
-            if not room or file.vnode.type == VCHR:
-                raise KernelError(Errno.EFAULT)
-            if file.ioctl(FIONREAD) > room:
-                raise KernelError(Errno.EFAULT)
-            return room
+            return _good_part(file, room)
     return MAX_RW
+
+
+def _good_part(file: File, room: int) -> int:
+    """Return how much to read when only the first *room* bytes of the buffer are good.
+
+    What a stream holds is all that is stored, so nothing is wrong until it holds more than that. A
+    stream that does not know how much it holds gives, and what it gives is lost (eventfd(2)).
+    """
+    while True:
+        try:
+            held = file.ioctl(FIONREAD)
+        except KernelError:
+            return MAX_RW
+        if held > room:
+            raise KernelError(Errno.EFAULT)
+        if held:
+            return room
+        ready, head = file.poll(POLLIN | POLLHUP | POLLERR)
+        if ready or head is None or file.flags & O_NONBLOCK:
+            return MAX_RW
+        poll_sleep([(head, POLLIN)], None)
 
 
 def scatter(lwp: Lwp, vector: list[tuple[int, int]], skip: int, data: bytes) -> int:
@@ -122,6 +151,8 @@ def scatter(lwp: Lwp, vector: list[tuple[int, int]], skip: int, data: bytes) -> 
 def write_from(lwp: Lwp, file: File, vector: list[tuple[int, int]], pos: int | None) -> int:
     """Write the buffers of *vector* in order; stop at a short write or a bad page."""
     total = sum(size for _, size in vector)
+    if not total and not file.stream:
+        return 0
     done = 0
     while True:
         want = min(CHUNK, total - done)
