@@ -140,6 +140,23 @@ def shape(as_: As) -> list[tuple[int, int, int, bool, int]]:
     ]
 
 
+def entries(phys: PhysMem, table: int, count: int = 512) -> list[tuple[int, int]]:
+    """Return (index, address of the next table) of the entries that are set."""
+    at = table >> 3
+    return [(i, e & ADDR) for i, e in enumerate(phys.q[at : at + count].tolist()) if e]
+
+
+def check_entry(phys: PhysMem, as_: As, va: int, pte: int) -> None:
+    """Check an entry against its segment."""
+    seg = as_.segat(va)
+    assert seg is not None, hex(va)
+    assert bool(pte & 1) == bool(seg.prot), hex(va)
+    assert not (pte & 2 and not seg.prot & 2), hex(va)
+    assert bool(pte >> 63) == (not seg.prot & 4), hex(va)
+    if pte & 2 and not seg.flags & 1:
+        assert phys.refs[(pte & ADDR) >> 12] == 1, hex(va)
+
+
 def audit(phys: PhysMem, spaces: list[As], caches: list[PageCache], used: int = 1) -> None:
     """Recount every reference from the tables and compare with the books.
 
@@ -152,36 +169,20 @@ def audit(phys: PhysMem, spaces: list[As], caches: list[PageCache], used: int = 
         mapped = 0
         found: dict[int, int] = {}
         tables += 1
-        for i4 in range(511):
-            e4 = phys.q[(hat.cr3 >> 3) + i4]
-            if not e4:
-                continue
+        for i4, level3 in entries(phys, hat.cr3, 511):
             tables += 1
-            for i3 in range(512):
-                e3 = phys.q[((e4 & ADDR) >> 3) + i3]
-                if not e3:
-                    continue
+            for i3, level2 in entries(phys, level3):
                 tables += 1
-                for i2 in range(512):
-                    e2 = phys.q[((e3 & ADDR) >> 3) + i2]
-                    if not e2:
-                        continue
+                for i2, level1 in entries(phys, level2):
                     tables += 1
-                    found[i4 << 18 | i3 << 9 | i2] = (e2 & ADDR) >> 3
+                    found[i4 << 18 | i3 << 9 | i2] = level1 >> 3
                     base = i4 << 39 | i3 << 30 | i2 << 21
-                    at = (e2 & ADDR) >> 3
+                    at = level1 >> 3
                     for i1, pte in enumerate(phys.q[at : at + 512].tolist()):
                         if pte:
                             refs[(pte & ADDR) >> 12] += 1
                             mapped += 1
-                            va = base | i1 << 12
-                            seg = as_.segat(va)
-                            assert seg is not None, hex(va)
-                            assert bool(pte & 1) == bool(seg.prot), hex(va)
-                            assert not (pte & 2 and not seg.prot & 2), hex(va)
-                            assert bool(pte >> 63) == (not seg.prot & 4), hex(va)
-                            if pte & 2 and not seg.flags & 1:
-                                assert phys.refs[(pte & ADDR) >> 12] == 1, hex(va)
+                            check_entry(phys, as_, base | i1 << 12, pte)
         assert found == hat.leaves
         assert mapped == hat.npages == as_.rss
         segs = as_.segs

@@ -31,7 +31,9 @@ def test_copyout_then_copyin(four, at, size):
     assert four.copyin(BASE + at, size) == data
 
 
-@pytest.mark.parametrize("addr", [0, 8, BASE - 1, BASE + 5 * P, 1 << 47, (1 << 64) - 1, -1 % (1 << 64)])
+@pytest.mark.parametrize(
+    "addr", [0, 8, BASE - 1, BASE + 5 * P, 1 << 47, (1 << 64) - 1, -1 % (1 << 64)]
+)
 def test_bad_addresses_efault(four, addr):
     for call in (four.load_u8, four.load_u16, four.load_u32, four.load_u64):
         assert fails(call, addr) is Errno.EFAULT
