@@ -140,13 +140,16 @@ class Call:
         return len(self.sig.params) if self.sig else len(self.model.slots)
 
     def _arguments(self, *, entering: bool) -> list[str]:
-        from .trace_calls import SPECIAL
+        from .trace_calls import ALONE, SPECIAL
 
         if self.sig is None:
             if not entering:
                 return []
             return self._unknown()
-        special = SPECIAL.get(self.sig.handler.__name__)
+        handler = self.sig.handler.__name__
+        if handler in ALONE:
+            return [ALONE[handler](self)] if entering else []
+        special = SPECIAL.get(handler)
         texts: list[str] = []
         params = self.sig.params
         while self.next < len(params):

@@ -440,6 +440,31 @@ def sigreturn_mask(call: Call) -> str:
     return f"{{mask={text.sigset(mask)}}}"
 
 
+def _pipe(call: Call, param: Param, entering: bool) -> Answer:
+    """Write the two descriptors that the call made."""
+    if param.first:
+        return _TYPED
+    if entering:
+        return _LATER
+    addr = call.word(param)
+    if call.errno:
+        return True, text.pointer(addr)
+    return True, f"[{call.as_.load_u32(addr)}, {call.as_.load_u32(addr + 4)}]"
+
+
+def _rseq(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    if param.first in (1, 3):
+        return True, hex(call.word(param) & 0xFFFFFFFF)
+    return _TYPED
+
+
+def _mremap(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write the new address only where it counts: MREMAP_FIXED, MREMAP_DONTUNMAP."""
+    if param.first == 4 and not call.value_of("flags") & 6:
+        return True, ""
+    return _TYPED
+
+
 def _sendfile(call: Call, param: Param, entering: bool) -> Answer:
     """Write the offset before and after."""
     if param.name != "offset" or not isinstance(param.spec, RecordSpec):
@@ -464,6 +489,10 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "clone_i386": _clone,
     "mmap": _mmap,
     "mmap2": _mmap,
+    "mremap": _mremap,
+    "pipe": _pipe,
+    "pipe2": _pipe,
+    "rseq": _rseq,
     "readv": _vector,
     "writev": _vector,
     "preadv": _vector,
@@ -496,6 +525,12 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "fcntl": fcntl,
     "ioctl": ioctl,
     "prctl": prctl,
+}
+
+#: Text of calls that take their arguments from elsewhere than the registers.
+ALONE: Final[dict[str, Callable[[Call], str]]] = {
+    "rt_sigreturn": sigreturn_mask,
+    "sigreturn": sigreturn_mask,
 }
 
 #: Text in parentheses after a result that is no error.

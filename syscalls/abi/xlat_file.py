@@ -45,8 +45,8 @@ OPEN: Final = FlagTable("O", *_OPEN, unknown="ignore")
 OPEN_STRICT: Final = FlagTable("O", *_OPEN)
 PIPE: Final = FlagTable(
     "O",
-    _CLOEXEC,
     _NONBLOCK,
+    _CLOEXEC,
     (0o40000, 0x2000000, "O_DIRECT"),
     (0o200, 0x400, "O_NOTIFICATION_PIPE"),
 )
@@ -136,7 +136,7 @@ FCNTL: Final = EnumTable(
 )
 FD_FLAGS: Final = FlagTable("FD", (1, 1, "FD_CLOEXEC"), unknown="ignore")
 FLOCK: Final = FlagTable(
-    "LOCK", (4, 4, "LOCK_NB"), (1, 1, "LOCK_SH"), (2, 2, "LOCK_EX"), (8, 8, "LOCK_UN")
+    "LOCK", (1, 1, "LOCK_SH"), (2, 2, "LOCK_EX"), (4, 4, "LOCK_NB"), (8, 8, "LOCK_UN")
 )
 RENAME: Final = FlagTable(
     "RENAME",

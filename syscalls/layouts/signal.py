@@ -53,6 +53,7 @@ SIGINFO_SIZE: Final = 128
 _TICK: Final = 10_000_000
 _FAULTS: Final = frozenset({k.SIGSEGV, k.SIGBUS, k.SIGILL, k.SIGFPE, k.SIGTRAP})
 _CHILD_EXITED: Final = 1
+_LX_SI_TIMER: Final = -2
 
 
 class SigInfoLayout:
@@ -121,11 +122,27 @@ def _packer(wide: bool) -> Callable[[k.SigInfo], bytes]:
 
 def _unpacker(wide: bool) -> Callable[[bytes], k.SigInfo]:
     head = struct.Struct("<iii4xiIQ" if wide else "<iiiiII").unpack_from
+    child = struct.Struct("<24xi4xqq" if wide else "<20xiii").unpack_from
+    fault = struct.Struct("<16xQ" if wide else "<12xI").unpack_from
+    poll = struct.Struct("<16xqi" if wide else "<12xii").unpack_from
 
     def unpack(data: bytes) -> k.SigInfo:
-        signo, errno, code, pid, uid, value = head(data)
-        signo = FROM_LX[signo] if 0 <= signo <= 64 else -1
-        return k.SigInfo(signo, SI_CODES.from_lx[code], errno, pid, uid, value, raw=bytes(data))
+        lx, errno, code, pid, uid, value = head(data)
+        signo = FROM_LX[lx] if 0 <= lx <= 64 else -1
+        info = k.SigInfo(signo, SI_CODES.from_lx[code], errno, pid, uid, value, raw=bytes(data))
+        if code <= 0 or code == k.SI_KERNEL:
+            return info._replace(timerid=pid, overrun=uid) if code == _LX_SI_TIMER else info
+        if signo == k.SIGCHLD:
+            status, utime, stime = child(data)
+            if code != _CHILD_EXITED and 0 <= status <= 64:
+                status = FROM_LX[status]
+            return info._replace(value=0, status=status, utime=utime * _TICK, stime=stime * _TICK)
+        if signo in _FAULTS:
+            return info._replace(pid=0, uid=0, value=0, addr=fault(data)[0])
+        if signo == k.SIGPOLL:
+            band, fd = poll(data)
+            return info._replace(pid=0, uid=0, value=0, band=band, fd=fd)
+        return info
 
     return unpack
 
