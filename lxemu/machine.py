@@ -140,6 +140,7 @@ class Machine:
         self.init = self._make_init()
         build_namespace(self)
         self.base_frames = unaccounted_frames(self)
+        self._switched_at = self.clock.cputime()
         self.host_signals = HostSignals(self) if config.host_signals else None
         if self.host_signals is not None:
             self.disp.host_events = self.host_signals.dispatch
@@ -240,13 +241,15 @@ class Machine:
             self.disp.stopping = True
 
     def _switch_in(self, lwp: Lwp) -> None:
-        lwp.onproc_since = self.clock.cputime()
+        lwp.onproc_since = self._switched_at
         if self.engine.owner is not lwp:
             self.engine.switch(lwp)
 
     def _switch_out(self, lwp: Lwp) -> None:
-        lwp.utime += self.clock.cputime() - lwp.onproc_since
-        lwp.onproc_since = self.clock.cputime()
+        # One reading serves the lwp that leaves and the next one: it costs a host system call.
+        self._switched_at = now = self.clock.cputime()
+        lwp.utime += now - lwp.onproc_since
+        lwp.onproc_since = now
 
     # -- traps ----------------------------------------------------------------------------------
 
