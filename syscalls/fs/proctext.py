@@ -102,9 +102,9 @@ _EXT_ECX = [
 
 #: What the CPU model guarantees when the engine does not tell its CPUID (x86-64-v2, no AVX).
 _DEFAULT_FLAGS = (
-    "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse "
-    "sse2 syscall nx lm constant_tsc rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt hypervisor "
-    "lahf_lm"
+    "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr "
+    "sse sse2 syscall nx lm constant_tsc rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt "
+    "hypervisor lahf_lm"
 )
 
 
@@ -370,3 +370,115 @@ def vmstat(machine: Any) -> bytes:
 
 
 DYNAMIC[b"vmstat"] = vmstat
+
+SYSVIPC: dict[bytes, bytes] = {
+    b"shm": b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid"
+    b"  cuid  cgid      atime      dtime      ctime                   rss             "
+    b"     swap\n",
+    b"sem": b"       key      semid perms      nsems   uid   gid  cuid  cgid      otime      c"
+    b"time\n",
+    b"msg": b"       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid"
+    b"  cgid      stime      rtime      ctime\n",
+}
+
+TTY_DRIVERS = (
+    b"/dev/tty             /dev/tty        5       0 system:/dev/tty\n"
+    b"/dev/console         /dev/console    5       1 system:console\n"
+    b"/dev/ptmx            /dev/ptmx       5       2 system\n"
+    b"pty_slave            /dev/pts      136 0-1048575 pty:slave\n"
+    b"pty_master           /dev/ptm      128 0-1048575 pty:master\n"
+)
+
+#: Values of /proc/sys/kernel that are kept and read back; Linux's own defaults.
+SYS_KERNEL: dict[bytes, bytes] = {
+    b"core_pattern": b"core",
+    b"core_uses_pid": b"0",
+    b"ctrl-alt-del": b"0",
+    b"dmesg_restrict": b"0",
+    b"kptr_restrict": b"0",
+    b"modprobe": b"/sbin/modprobe",
+    b"msgmax": b"8192",
+    b"msgmnb": b"16384",
+    b"msgmni": b"32000",
+    b"overflowuid": b"65534",
+    b"overflowgid": b"65534",
+    b"panic": b"0",
+    b"perf_event_paranoid": b"4",
+    b"printk": b"4\t4\t1\t7",
+    b"randomize_va_space": b"2",
+    b"sched_rr_timeslice_ms": b"100",
+    b"sched_rt_period_us": b"1000000",
+    b"sched_rt_runtime_us": b"950000",
+    b"sem": b"32000\t1024000000\t500\t32000",
+    b"shmall": b"18446744073692774399",
+    b"shmmax": b"18446744073692774399",
+    b"shmmni": b"4096",
+    b"sysrq": b"0",
+    b"tainted": b"0",
+    b"threads-max": b"192730",
+    b"unprivileged_bpf_disabled": b"2",
+}
+
+#: The other groups of /proc/sys, likewise.
+SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
+    b"vm": {
+        b"dirty_background_bytes": b"0",
+        b"dirty_background_ratio": b"10",
+        b"dirty_bytes": b"0",
+        b"dirty_expire_centisecs": b"3000",
+        b"dirty_ratio": b"20",
+        b"dirty_writeback_centisecs": b"500",
+        b"dirtytime_expire_seconds": b"43200",
+        b"drop_caches": b"0",
+        b"max_map_count": b"65530",
+        b"min_free_kbytes": b"67584",
+        b"mmap_min_addr": b"65536",
+        b"nr_hugepages": b"0",
+        b"overcommit_memory": b"0",
+        b"overcommit_ratio": b"50",
+        b"overcommit_kbytes": b"0",
+        b"swappiness": b"60",
+        b"vfs_cache_pressure": b"100",
+    },
+    b"fs": {
+        b"aio-max-nr": b"65536",
+        b"aio-nr": b"0",
+        b"file-max": b"9223372036854775807",
+        b"lease-break-time": b"45",
+        b"leases-enable": b"1",
+        b"nr_open": b"1048576",
+        b"pipe-max-size": b"1048576",
+        b"pipe-user-pages-hard": b"0",
+        b"pipe-user-pages-soft": b"16384",
+        b"protected_fifos": b"0",
+        b"protected_hardlinks": b"0",
+        b"protected_regular": b"0",
+        b"protected_symlinks": b"0",
+        b"suid_dumpable": b"0",
+    },
+    b"fs/inotify": {
+        b"max_queued_events": b"16384",
+        b"max_user_instances": b"128",
+        b"max_user_watches": b"1048576",
+    },
+    b"fs/epoll": {b"max_user_watches": b"5519155"},
+    b"fs/mqueue": {
+        b"msg_default": b"10",
+        b"msg_max": b"10",
+        b"msgsize_default": b"8192",
+        b"msgsize_max": b"8192",
+        b"queues_max": b"256",
+    },
+    b"net/core": {b"somaxconn": b"4096", b"rmem_max": b"212992", b"wmem_max": b"212992"},
+    b"net/ipv4": {
+        b"ip_forward": b"0",
+        b"ip_local_port_range": b"32768\t60999",
+        b"tcp_fin_timeout": b"60",
+        b"tcp_keepalive_intvl": b"75",
+        b"tcp_keepalive_time": b"7200",
+        b"tcp_rmem": b"4096\t131072\t6291456",
+        b"tcp_wmem": b"4096\t16384\t4194304",
+    },
+    b"net/unix": {b"max_dgram_qlen": b"512"},
+    b"user": {b"max_user_namespaces": b"0"},
+}

@@ -1,0 +1,247 @@
+"""/proc/PID/maps, smaps and mount tables (Linux fs/proc/task_mmu.c, fs/proc_namespace.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lxemu.kernel.mm.mman import MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE
+from lxemu.kernel.vfs.name import Name
+from lxemu.kernel.vfs.vnode import (
+    VFS_NOATIME,
+    VFS_NODEVICES,
+    VFS_NODIRATIME,
+    VFS_NOEXEC,
+    VFS_NOSETUID,
+    VFS_RDONLY,
+    Vnode,
+)
+
+if TYPE_CHECKING:
+    from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.mm.seg import SegInfo
+    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.mount import Mount
+
+#: Column where the name of a mapping starts (seq_setwidth in show_vma_header_prefix).
+_NAME_COLUMN = 73
+
+
+_MANGLED = frozenset(b" \t\n\\")
+
+
+def escape(path: bytes) -> bytes:
+    """Write the characters that would end a field, and the backslash, in octal (mangle)."""
+    if _MANGLED.isdisjoint(path):
+        return path
+    return b"".join(b"\\%03o" % c if c in _MANGLED else bytes((c,)) for c in path)
+
+
+def file_path(name: Name, root: Name) -> bytes:
+    """Return the path of a located file as seen from `root`, marked if it is gone (d_path)."""
+    path = name.path(root)
+    if name.parent is not None and name.detached():
+        return path + b" (deleted)"
+    if name.parent is None and name.unlinked:
+        return path + b" (deleted)"
+    return path
+
+
+def _seg_name(seg: SegInfo, root: Name) -> bytes:
+    name = seg.name
+    if isinstance(name, Name):
+        return file_path(name, root).replace(b"\n", b"\\012")
+    if isinstance(name, bytes):
+        return name
+    if seg.vnode is not None and not isinstance(seg.vnode, Vnode):
+        return b"/dev/zero (deleted)"
+    return b""
+
+
+def _seg_line(seg: SegInfo, root: Name) -> bytes:
+    prot = seg.prot
+    bits = "".join(
+        letter if prot & bit else "-"
+        for letter, bit in (("r", PROT_READ), ("w", PROT_WRITE), ("x", PROT_EXEC))
+    )
+    bits += "s" if seg.flags & MAP_SHARED else "p"
+    dev = ino = 0
+    if isinstance(seg.vnode, Vnode):
+        attr = seg.vnode.getattr()
+        dev, ino = attr.fsid, attr.nodeid
+    elif seg.vnode is not None and not isinstance(seg.name, bytes):
+        dev, ino = 1, id(seg.vnode) & 0xFFFFFF
+    text = (
+        f"{seg.start:08x}-{seg.end:08x} {bits} {seg.offset:08x} "
+        f"{dev >> 32:02x}:{dev & 0xFFFFFFFF:02x} {ino} "
+    )
+    name = _seg_name(seg, root)
+    return text.ljust(_NAME_COLUMN).encode() + name if name else text.encode()
+
+
+def maps(proc: Proc) -> bytes:
+    """/proc/PID/maps."""
+    if proc.zombie:
+        return b""
+    root = proc.fs.root
+    return b"".join(_seg_line(seg, root) + b"\n" for seg in proc.as_.maps())
+
+
+_SMAPS = [
+    "Size",
+    "KernelPageSize",
+    "MMUPageSize",
+    "Rss",
+    "Pss",
+    "Pss_Dirty",
+    "Shared_Clean",
+    "Shared_Dirty",
+    "Private_Clean",
+    "Private_Dirty",
+    "Referenced",
+    "Anonymous",
+    "KSM",
+    "LazyFree",
+    "AnonHugePages",
+    "ShmemPmdMapped",
+    "FilePmdMapped",
+    "Shared_Hugetlb",
+    "Private_Hugetlb",
+    "Swap",
+    "SwapPss",
+    "Locked",
+]
+
+
+def _resident(as_: As, start: int, end: int) -> int:
+    probe = as_.hat.probe
+    return sum(4 for va in range(start, end, 4096) if probe(va))
+
+
+def _smap(as_: As, seg: SegInfo) -> dict[str, int]:
+    """Return the sizes of one mapping in kB; every resident page counts as private."""
+    rss = _resident(as_, seg.start, seg.end)
+    dirty = rss if seg.prot & PROT_WRITE else 0
+    values = dict.fromkeys(_SMAPS, 0)
+    values |= {"Size": (seg.end - seg.start) >> 10, "KernelPageSize": 4, "MMUPageSize": 4}
+    values |= {"Rss": rss, "Pss": rss, "Pss_Dirty": dirty, "Private_Clean": rss - dirty}
+    values |= {"Private_Dirty": dirty, "Referenced": rss}
+    values["Anonymous"] = rss if seg.vnode is None else 0
+    return values
+
+
+def _vm_flags(seg: SegInfo) -> str:
+    flags = [name for name, bit in (("rd", 1), ("wr", 2), ("ex", 4)) if seg.prot & bit]
+    if seg.flags & MAP_SHARED:
+        flags.append("sh")
+    return " ".join([*flags, "mr", "mw", "me"])
+
+
+def smaps(proc: Proc) -> bytes:
+    """/proc/PID/smaps."""
+    if proc.zombie:
+        return b""
+    out: list[bytes] = []
+    for seg in proc.as_.maps():
+        out.append(_seg_line(seg, proc.fs.root))
+        values = _smap(proc.as_, seg)
+        out += [f"{name + ':':<16}{value:>8} kB".encode() for name, value in values.items()]
+        out += [b"THPeligible:           0", f"VmFlags: {_vm_flags(seg)} ".encode()]
+    return b"\n".join(out) + b"\n" if out else b""
+
+
+def smaps_rollup(proc: Proc) -> bytes:
+    """/proc/PID/smaps_rollup: the sums."""
+    if proc.zombie or not proc.as_.segs:
+        return b""
+    total = dict.fromkeys(_SMAPS, 0)
+    first = last = 0
+    for seg in proc.as_.maps():
+        first = first or seg.start
+        last = seg.end
+        for name, value in _smap(proc.as_, seg).items():
+            total[name] += value
+    head = f"{first:08x}-{last:08x} ---p 00000000 00:00 0 ".ljust(_NAME_COLUMN) + "[rollup]\n"
+    rest = "".join(
+        f"{name + ':':<16}{total[name]:>8} kB\n" for name in _SMAPS if "Page" not in name
+    )
+    return (head + rest.replace(f"{'Size:':<16}{total['Size']:>8} kB\n", "")).encode()
+
+
+# -- mounts -------------------------------------------------------------------------------------
+
+_OPTIONS = (
+    (VFS_NOSETUID, b"nosuid"),
+    (VFS_NODEVICES, b"nodev"),
+    (VFS_NOEXEC, b"noexec"),
+    (VFS_NOATIME, b"noatime"),
+    (VFS_NODIRATIME, b"nodiratime"),
+)
+#: Kernel name of a file system -> the name that Linux programs know; what is on the host is ext4.
+_FS_NAMES = {"lofs": b"ext4", "devfs": b"devtmpfs"}
+
+
+def fs_name(name: str) -> bytes:
+    """Return the Linux name of a file system type."""
+    return _FS_NAMES.get(name, name.encode())
+
+
+def _mount_options(mount: Mount) -> bytes:
+    flags = mount.flags
+    options = [b"ro" if (flags | mount.vfs.flags) & VFS_RDONLY else b"rw"]
+    options += [text for bit, text in _OPTIONS if flags & bit]
+    if not flags & (VFS_NOATIME | VFS_NODIRATIME):
+        options.append(b"relatime")
+    return b",".join(options)
+
+
+def _visible(proc: Proc) -> list[tuple[Mount, bytes]]:
+    """Return the mounts below the root of `proc`, with their mount points as it sees them."""
+    table = proc.zone.mounts
+    root = proc.fs.root
+    if table is None:
+        return []
+    return [(mount, mount.path(root)) for mount in table if mount.root.is_below(root)]
+
+
+def mounts(proc: Proc) -> bytes:
+    """/proc/PID/mounts."""
+    return b"".join(
+        b"%s %s %s %s 0 0\n"
+        % (escape(m.source), escape(path), fs_name(m.vfs.name), _mount_options(m))
+        for m, path in _visible(proc)
+    )
+
+
+def mountinfo(proc: Proc) -> bytes:
+    """/proc/PID/mountinfo."""
+    lines: list[bytes] = []
+    for mount, path in _visible(proc):
+        parent = mount.parent.id if mount.parent is not None else 1
+        dev = mount.vfs.fsid
+        super_options = b",".join(
+            [b"ro" if mount.vfs.flags & VFS_RDONLY else b"rw", *mount.vfs.options]
+        )
+        lines.append(
+            b"%d %d %d:%d / %s %s - %s %s %s\n"
+            % (
+                mount.id,
+                parent,
+                dev >> 32,
+                dev & 0xFFFFFFFF,
+                escape(path),
+                _mount_options(mount),
+                fs_name(mount.vfs.name),
+                escape(mount.source),
+                super_options,
+            )
+        )
+    return b"".join(lines)
+
+
+def mountstats(proc: Proc) -> bytes:
+    """/proc/PID/mountstats."""
+    return b"".join(
+        b"device %s mounted on %s with fstype %s\n"
+        % (escape(m.source), escape(path), fs_name(m.vfs.name))
+        for m, path in _visible(proc)
+    )

@@ -1,0 +1,267 @@
+"""The Linux /proc file system: its root and what concerns the whole system (lx_prvnops.c.
+
+Proc(5)).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
+from syscalls.caps import LX_CAP_LAST
+from syscalls.fs import proctext
+from syscalls.fs.procpid import PidDir
+from syscalls.fs.pseudo import (
+    ROOT_NODEID,
+    PseudoDir,
+    PseudoVfs,
+    TextFile,
+    TextLink,
+    reader,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lxemu.kernel.proc import Proc
+
+#: Cookies of processes start here; what is there always comes first.
+_PID_COOKIE = 1000
+PID_MAX = 32768
+
+
+class ProcFs(PseudoVfs):
+    """One /proc, of one machine."""
+
+    def __init__(self, machine: Any, fsid: int) -> None:
+        super().__init__(fsid, "proc", machine.clock.realtime)
+        self.machine = machine
+        root = ProcRoot(self)
+        self.set_root(root)
+        fill_root(root, machine)
+
+
+class ProcRoot(PseudoDir):
+    """The root of /proc: fixed files, and a directory for each process."""
+
+    __slots__ = ("_pids",)
+
+    vfs: ProcFs
+
+    def __init__(self, vfs: ProcFs) -> None:
+        super().__init__(vfs, nodeid=ROOT_NODEID)
+        self._pids: dict[int, PidDir] = {}
+
+    def lookup(self, name: bytes) -> Vnode:
+        """Return a fixed entry or the directory of a process (or of a thread, by its id)."""
+        found = self.entries.get(name)
+        if found is not None:
+            return found
+        proc = self._find(name)
+        known = self._pids.get(proc.pid)
+        if known is None or known.proc is not proc:
+            self._forget_dead()
+            known = self._pids[proc.pid] = PidDir(self.vfs, self, proc)
+        return known
+
+    def _find(self, name: bytes) -> Proc:
+        """Return the process that `name` means; raises ENOENT."""
+        if not name.isdigit() or name[0] == 48 or len(name) > 7:
+            raise KernelError(Errno.ENOENT)
+        machine, pid = self.vfs.machine, int(name)
+        proc: Proc | None = machine.procs.get(pid)
+        if proc is None:
+            thread = machine.lwp_by_tid.get(pid)
+            if thread is None:
+                raise KernelError(Errno.ENOENT)
+            proc = thread.proc
+            assert proc is not None
+        return proc
+
+    def _forget_dead(self) -> None:
+        procs = self.vfs.machine.procs
+        dead = [pid for pid, node in self._pids.items() if procs.get(pid) is not node.proc]
+        for pid in dead:
+            del self._pids[pid]
+
+    def nlink(self) -> int:
+        """Return a link for each process, as Linux does."""
+        return super().nlink() + len(self.vfs.machine.procs)
+
+    def readdir(self, cookie: int) -> list[Dirent]:
+        """Return the fixed entries, then the processes by id."""
+        found = super().readdir(cookie) if cookie < _PID_COOKIE else []
+        if found:
+            last = found[-1]
+            found[-1] = last._replace(next_cookie=max(last.next_cookie, 1))
+        first = max(0, cookie - _PID_COOKIE)
+        for pid in sorted(self.vfs.machine.procs):
+            if pid >= first:
+                entry = Dirent(b"%d" % pid, pid << 12, VDIR, _PID_COOKIE + pid + 1)
+                found.append(entry)
+        return found
+
+
+def _self_pid() -> bytes:
+    lwp = reader()
+    if lwp is None:
+        raise KernelError(Errno.ENOENT)
+    return b"%d" % lwp.proc.pid
+
+
+def _thread_self() -> bytes:
+    lwp = reader()
+    if lwp is None:
+        raise KernelError(Errno.ENOENT)
+    return b"%d/task/%d" % (lwp.proc.pid, lwp.tid)
+
+
+def fill_root(root: ProcRoot, machine: Any) -> None:
+    """Enter everything of /proc that is not a process."""
+    root.link(b"self", _self_pid)
+    root.link(b"thread-self", _thread_self)
+    root.link(b"mounts", lambda: b"self/mounts")
+    root.link(b"net", lambda: b"self/net")
+    for name, text in proctext.FIXED.items():
+        root.text(name, _constant(text))
+    for name, make in proctext.DYNAMIC.items():
+        root.text(name, _of_machine(make, machine))
+    _fill_sys(root.directory(b"sys"), machine)
+    sysvipc = root.directory(b"sysvipc")
+    for name, text in proctext.SYSVIPC.items():
+        sysvipc.text(name, _constant(text))
+    root.directory(b"irq")
+    root.directory(b"bus")
+    root.directory(b"fs")
+    tty = root.directory(b"tty")
+    tty.text(b"drivers", _constant(proctext.TTY_DRIVERS))
+
+
+def _constant(text: bytes) -> Callable[[], bytes]:
+    return lambda: text
+
+
+def _of_machine(make: Callable[[Any], bytes], machine: Any) -> Callable[[], bytes]:
+    return lambda: make(machine)
+
+
+# -- /proc/sys ----------------------------------------------------------------------------------
+
+
+class Setting(TextFile):
+    """A value of /proc/sys that can be written.
+
+    `check` returns what is kept of what was written.
+    """
+
+    __slots__ = ("_check", "value")
+
+    def __init__(self, vfs: PseudoVfs, value: bytes, check: Callable[[bytes], bytes]) -> None:
+        super().__init__(vfs, self.show, 0o644, store=self.change)
+        self.value = value
+        self._check = check
+
+    def show(self) -> bytes:
+        """Return the value as a line."""
+        return self.value + b"\n"
+
+    def change(self, data: bytes) -> None:
+        """Keep a new value; raises EINVAL."""
+        self.value = self._check(data.rstrip(b"\n"))
+
+
+def _number(data: bytes) -> bytes:
+    try:
+        return b"%d" % int(data.strip() or b"x")
+    except ValueError:
+        raise KernelError(Errno.EINVAL) from None
+
+
+def _numbers(data: bytes) -> bytes:
+    return b"\t".join(_number(word) for word in data.split())
+
+
+def _text(data: bytes) -> bytes:
+    return data[:127]
+
+
+def _setting(where: PseudoDir, name: bytes, value: bytes) -> None:
+    """Enter a value that is kept and has no other effect."""
+    check = _number if value.lstrip(b"-").isdigit() else _text
+    if b"\t" in value:
+        check = _numbers
+    where.add(name, Setting(where.vfs, value, check))
+
+
+def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
+    kernel = sys_dir.directory(b"kernel")
+    zone = machine.zone
+    kernel.text(b"ostype", _constant(b"Linux\n"))
+    kernel.text(b"osrelease", lambda: zone.kernel_version.encode() + b"\n")
+    kernel.text(b"version", _constant(proctext.LX_VERSION.encode() + b"\n"))
+    kernel.add(b"hostname", _ZoneName(kernel.vfs, zone, "nodename"))
+    kernel.add(b"domainname", _ZoneName(kernel.vfs, zone, "domainname"))
+    kernel.text(b"cap_last_cap", _constant(b"%d\n" % LX_CAP_LAST))
+    kernel.text(b"ngroups_max", _constant(b"65536\n"))
+    kernel.text(b"pid_max", _constant(b"%d\n" % PID_MAX), 0o644)
+    kernel.text(b"ns_last_pid", lambda: b"%d\n" % max(machine.procs, default=1))
+    for name, value in proctext.SYS_KERNEL.items():
+        _setting(kernel, name, value)
+    _fill_random(kernel.directory(b"random"), machine)
+    for group, values in proctext.SYS_GROUPS.items():
+        where = sys_dir
+        for part in group.split(b"/"):
+            found = where.entries.get(part)
+            where = found if isinstance(found, PseudoDir) else where.directory(part)
+        for name, value in values.items():
+            _setting(where, name, value)
+    files = sys_dir.entries[b"fs"]
+    assert isinstance(files, PseudoDir)
+    files.text(b"file-nr", lambda: b"%d\t0\t9223372036854775807\n" % _open_files(machine))
+
+
+def _open_files(machine: Any) -> int:
+    return sum(len(proc.files) for proc in machine.procs.values() if not proc.zombie)
+
+
+class _ZoneName(TextFile):
+    """A name of the zone, read and set as sethostname(2) does."""
+
+    __slots__ = ("_member", "_zone")
+
+    def __init__(self, vfs: PseudoVfs, zone: Any, member: str) -> None:
+        super().__init__(vfs, self._show, 0o644, store=self._change)
+        self._zone = zone
+        self._member = member
+
+    def _show(self) -> bytes:
+        value: bytes = getattr(self._zone, self._member)
+        return value + b"\n"
+
+    def _change(self, data: bytes) -> None:
+        setattr(self._zone, self._member, data.rstrip(b"\n")[:64])
+
+
+def _uuid(machine: Any) -> bytes:
+    return str(UUID(bytes=machine.entropy(16), version=4)).encode() + b"\n"
+
+
+def _fill_random(where: PseudoDir, machine: Any) -> None:
+    boot_id: list[bytes] = []
+
+    def boot() -> bytes:
+        # Made on first use: start-up needs no entropy.
+        if not boot_id:
+            boot_id.append(_uuid(machine))
+        return boot_id[0]
+
+    where.text(b"boot_id", boot)
+    where.text(b"uuid", lambda: _uuid(machine))
+    where.text(b"entropy_avail", _constant(b"256\n"))
+    where.text(b"poolsize", _constant(b"256\n"))
+    where.text(b"write_wakeup_threshold", _constant(b"256\n"))
+
+
+__all__ = ["ProcFs", "ProcRoot", "TextLink", "fill_root"]
