@@ -148,7 +148,10 @@ class HostStream(Vnode):
         self.disp.wait_fd(self.io, events)
 
     def sread(self, file: File, n: int) -> bytes:
-        """Read from the host, waiting in the dispatcher. Raises EAGAIN, EINTR; EIO in background."""
+        """Read from the host, waiting in the dispatcher.
+
+        Raises EAGAIN, EINTR, and EIO in the background of a terminal.
+        """
         while True:
             if self.tty is not None:
                 self.tty.check_read(curlwp())

@@ -152,6 +152,7 @@ class Lofs(Vfs):
         """Write back and close every descriptor."""
         self.sync()
         self.fds.clear()
+        self._top.drop()
 
     def check_writable(self) -> None:
         """Raise EROFS on a read-only view."""

@@ -42,12 +42,6 @@ def make_world(kind, phys, host_dir, cred=None):
     return Ours(mounts, cred=cred)
 
 
-def Cred():  # noqa: N802
-    from lxemu.kernel.cred import Cred
-
-    return Cred()
-
-
 @pytest.fixture(params=["tmpfs", "lofs", "overlay"])
 def ours(request, phys, tmp_path):
     """Give an empty world on each kind of file system."""

@@ -1,4 +1,4 @@
-"""Random sequences of calls on the three file systems, compared with the host's files at each step."""
+"""Random sequences of calls on the three file systems, compared with the host at each step."""
 
 from __future__ import annotations
 

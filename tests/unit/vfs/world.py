@@ -1,7 +1,7 @@
 """Two worlds with the same calls: the host's own files, and ours. Tests compare what they say.
 
-Paths are relative to a base directory that is the only entry of its parent. Results are values or the
-name of the error; both worlds can be asked for a picture of the whole tree.
+Paths are relative to a base directory that is the only entry of its parent. Results are values or
+the name of the error; both worlds can be asked for a picture of the whole tree.
 """
 
 from __future__ import annotations
