@@ -75,9 +75,8 @@ _FLAGS = {
 
 def _pieces(as_: As, start: int, end: int) -> Iterator[tuple[Seg, int, int]]:
     """Yield (segment, first, last address) for the mapped parts of [start, end)."""
-    i = as_.first(start)
-    for seg in as_.segs[i:]:
-        if seg.start >= end:
+    for seg in as_.segs[as_.first(start) :]:
+        if seg.start >= end or start == end:
             return
         yield seg, max(seg.start, start), min(seg.end, end)
 
@@ -86,20 +85,34 @@ def _has_hole(as_: As, start: int, end: int) -> bool:
     return as_.mapped_bytes(start, end) != end - start
 
 
-def populate(as_: As, start: int, end: int) -> None:
-    """Fault a range in, for writing where it is private and writable; skip what cannot be."""
+def populate(as_: As, start: int, end: int) -> Errno | None:
+    """Fault a range in, for writing where it is private and writable.
+
+    A segment is left at its first page that cannot be had. Return why the first such page could
+    not: ENOMEM when it may not be accessed or its object has none, EAGAIN without memory.
+    """
+    failure = None
     for seg, lo, hi in list(_pieces(as_, start, end)):
-        if not seg.prot:
-            continue
-        write = bool(seg.prot & PROT_WRITE) and not seg.flags & MAP_SHARED
-        probe = as_.hat.probe
-        need = 3 if write else 1
-        for va in range(lo, hi, PAGESIZE):
-            if probe(va) & need != need:
-                try:
-                    seg.fault(va, write)
-                except (SegFault, OutOfMemory):
-                    break
+        reason = _populate_seg(as_, seg, lo, hi)
+        failure = failure or reason
+    return failure
+
+
+def _populate_seg(as_: As, seg: Seg, lo: int, hi: int) -> Errno | None:
+    if not seg.prot:
+        return Errno.ENOMEM
+    write = bool(seg.prot & PROT_WRITE) and not seg.flags & MAP_SHARED
+    probe = as_.hat.probe
+    need = 3 if write else 1
+    for va in range(lo, hi, PAGESIZE):
+        if probe(va) & need != need:
+            try:
+                seg.fault(va, write)
+            except SegFault:
+                return Errno.ENOMEM
+            except OutOfMemory:
+                return Errno.EAGAIN
+    return None
 
 
 # -- madvise -------------------------------------------------------------------------------------
@@ -293,8 +306,9 @@ def lock(as_: As, addr: int, length: int, *, onfault: bool = False) -> None:
             raise KernelError(Errno.ENOMEM)
     flags = SEG_LOCKED | SEG_LOCKONFAULT if onfault else SEG_LOCKED
     _apply_lock(as_, start, end, flags)
-    if not onfault:
-        populate(as_, start, end)
+    failure = None if onfault else populate(as_, start, end)
+    if failure is not None:
+        raise KernelError(failure)
 
 
 def _apply_lock(as_: As, start: int, end: int, flags: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.mm.as_ import As
@@ -38,15 +39,15 @@ def walk(phys: PhysMem, cr3: int, va: int) -> int:
     return phys.q[(table >> 3) + (va >> 12 & 511)]
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818
     """#PF."""
 
 
 class Cpu:
     """A processor with a translation buffer that forgets only when it is told to, as the real one.
 
-    A load uses a cached translation whatever the tables say by now; a store needs one that was cached
-    with write permission, and replaces it otherwise.
+    A load uses a cached translation whatever the tables say by now; a store needs one that was
+    cached with write permission, and replaces it otherwise.
     """
 
     def __init__(self, phys: PhysMem) -> None:
@@ -186,8 +187,8 @@ def audit(phys: PhysMem, spaces: list[As], caches: list[PageCache], used: int = 
         assert found == hat.leaves
         assert mapped == hat.npages == as_.rss
         segs = as_.segs
-        assert all(a.end <= b.start for a, b in zip(segs, segs[1:], strict=False))
-        assert not any(a.joins(b) for a, b in zip(segs, segs[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(segs))
+        assert not any(a.joins(b) for a, b in pairwise(segs))
         assert as_._starts == [s.start for s in segs]
         assert as_.vsize == sum(s.end - s.start for s in segs)
     for cache in caches:

@@ -191,7 +191,7 @@ def test_kernel_store_to_code_drops_it(as_, cpu):
         assert len(cpu.invalidated) == count
 
 
-# -- fork -------------------------------------------------------------------------------------------
+# -- fork --------------------------------------------------------------------------------------
 
 
 def test_fork_isolates_private_memory_both_ways(phys, as_, cpu):
@@ -294,16 +294,16 @@ def test_changes_of_an_idle_space_do_not_flush(as_, cpu):
     assert cpu.flushes == 0
 
 
-# -- memory exhausted, stacks ---------------------------------------------------------------------------
+# -- memory exhausted, stacks ------------------------------------------------------------------
 
 
 def test_fault_without_a_frame_is_out_of_memory():
     phys = PhysMem(32 * P)
     as_ = As(phys)
     as_.map(BASE, 31 * P, RW, FIXED)
+    as_.populate(BASE, BASE + 31 * P)
     with pytest.raises(OutOfMemory):
-        for i in range(31):
-            as_.fault(BASE + i * P, PROT_WRITE)
+        as_.fault(BASE + 30 * P, PROT_WRITE)
     with pytest.raises(KernelError) as failure:
         as_.copyout(BASE + 30 * P, b"x")
     assert failure.value.errno is Errno.ENOMEM

@@ -45,7 +45,7 @@ def fails(call, *args, **kwargs) -> Errno:
     return failure.value.errno
 
 
-# -- placement ----------------------------------------------------------------------------------------
+# -- placement ---------------------------------------------------------------------------------
 
 
 def test_map_goes_down_from_the_top_and_fills_holes(as_):
@@ -95,7 +95,7 @@ def test_map_of_a_32_bit_guest_ends_at_its_limit(phys):
     as_.free()
 
 
-# -- errors -------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_map_populate_makes_resident(as_):
     assert as_.rss == 0
 
 
-# -- merging and splitting ------------------------------------------------------------------------------
+# -- merging and splitting ---------------------------------------------------------------------
 
 
 def test_neighbours_of_a_kind_are_one(as_):
@@ -241,7 +241,7 @@ def test_unmap_frees_leaf_tables(phys, as_):
     assert as_.maxrss == 1024
 
 
-# -- mprotect -----------------------------------------------------------------------------------------
+# -- mprotect ----------------------------------------------------------------------------------
 
 
 def test_setprot_splits_and_merges(as_):
@@ -309,7 +309,7 @@ def test_write_permission_of_a_clean_private_file_page_copies(phys, as_):
     assert as_.copyin(BASE, 2) == b"xf"
 
 
-# -- brk ----------------------------------------------------------------------------------------------
+# -- brk ---------------------------------------------------------------------------------------
 
 
 def test_brk_grows_and_shrinks(as_):

@@ -6,7 +6,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import page
 from lxemu.kernel.mm.page import PhysMem
 
-from .machine import P, File
+from .machine import File, P
 
 
 def test_page_alloc_is_zero_even_when_reused(phys):

@@ -182,7 +182,7 @@ def test_mapping_keeps_a_removed_object_alive(phys, as_):
     assert as_.copyin(BASE, 1) == b"x"
 
 
-# -- files with storage of their own -----------------------------------------------------------------
+# -- files with storage of their own -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [File, ClusterFile])
