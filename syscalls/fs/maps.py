@@ -46,8 +46,11 @@ def file_path(name: Name, root: Name) -> bytes:
     return path
 
 
-def _seg_name(seg: SegInfo, root: Name) -> bytes:
+def _seg_name(seg: SegInfo, proc: Proc) -> bytes:
+    root = proc.fs.root
     name = seg.name
+    if name is None and proc.exe is not None and seg.vnode is proc.exe.vnode:
+        name = proc.exe
     if isinstance(name, Name):
         return file_path(name, root).replace(b"\n", b"\\012")
     if isinstance(name, bytes):
@@ -57,7 +60,7 @@ def _seg_name(seg: SegInfo, root: Name) -> bytes:
     return b""
 
 
-def _seg_line(seg: SegInfo, root: Name) -> bytes:
+def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
     prot = seg.prot
     bits = "".join(
         letter if prot & bit else "-"
@@ -74,7 +77,7 @@ def _seg_line(seg: SegInfo, root: Name) -> bytes:
         f"{seg.start:08x}-{seg.end:08x} {bits} {seg.offset:08x} "
         f"{dev >> 32:02x}:{dev & 0xFFFFFFFF:02x} {ino} "
     )
-    name = _seg_name(seg, root)
+    name = _seg_name(seg, proc)
     return text.ljust(_NAME_COLUMN).encode() + name if name else text.encode()
 
 
@@ -82,8 +85,7 @@ def maps(proc: Proc) -> bytes:
     """/proc/PID/maps."""
     if proc.zombie:
         return b""
-    root = proc.fs.root
-    return b"".join(_seg_line(seg, root) + b"\n" for seg in proc.as_.maps())
+    return b"".join(_seg_line(seg, proc) + b"\n" for seg in proc.as_.maps())
 
 
 _SMAPS = [
@@ -142,7 +144,7 @@ def smaps(proc: Proc) -> bytes:
         return b""
     out: list[bytes] = []
     for seg in proc.as_.maps():
-        out.append(_seg_line(seg, proc.fs.root))
+        out.append(_seg_line(seg, proc))
         values = _smap(proc.as_, seg)
         out += [f"{name + ':':<16}{value:>8} kB".encode() for name, value in values.items()]
         out += [b"THPeligible:           0", f"VmFlags: {_vm_flags(seg)} ".encode()]

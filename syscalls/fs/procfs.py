@@ -38,6 +38,8 @@ class ProcFs(PseudoVfs):
     def __init__(self, machine: Any, fsid: int) -> None:
         super().__init__(fsid, "proc", machine.clock.realtime)
         self.machine = machine
+        # A name that does not exist is asked for first, and there is no making it exist.
+        self.no_making = Errno.ENOENT
         root = ProcRoot(self)
         self.set_root(root)
         fill_root(root, machine)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vnode
+from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
 from syscalls.abi.xlat_file import OPEN
 from syscalls.fs import maps, pidtext, procnet
 from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
@@ -14,6 +14,7 @@ from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from lxemu.kernel.cred import Cred
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.file import File
@@ -420,6 +421,10 @@ class FdLink(JumpLink):
         file = directory.file(fd)
         if file is not None:
             self.mode = 0o100 | (0o400 if file.flags & 1 else 0) | (0o200 if file.flags & 2 else 0)
+
+    def getattr(self, cred: Cred | None = None) -> Vattr:
+        """Return the attributes; such links show a size of 64 (tid_fd_revalidate)."""
+        return super().getattr(cred)._replace(size=64)
 
     def _name(self) -> Name | None:
         file = self.directory.file(self.fd)

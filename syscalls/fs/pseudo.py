@@ -4,6 +4,8 @@ A text file is generated when it is read from its beginning, and the text stays 
 as with Linux's seq_file: reading on gives one consistent text, reading again from 0 a new one.
 """
 
+# ruff: noqa: ARG002 -- a vnode has all arguments of an operation, used or not
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -41,6 +43,8 @@ class PseudoVfs(Vfs):
         self.mounted_at = now()
         self._next_nodeid = FIRST_NODEID
         self._root: Vnode | None = None
+        #: What an attempt to make something fails with.
+        self.no_making = Errno.EPERM
 
     def set_root(self, root: Vnode) -> None:
         """Say which directory is the root."""
@@ -85,7 +89,7 @@ class PseudoNode(Vnode):
         """Return the number of links."""
         return 1
 
-    def getattr(self, cred: Cred | None = None) -> Vattr:  # noqa: ARG002
+    def getattr(self, cred: Cred | None = None) -> Vattr:
         """Return the attributes; sizes of made-up files are 0."""
         uid, gid = self.owner()
         return Vattr(
@@ -103,7 +107,7 @@ class PseudoNode(Vnode):
             blksize=_BLKSIZE,
         )
 
-    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:  # noqa: ARG002
+    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:
         """Refuse: EPERM."""
         raise KernelError(Errno.EPERM)
 
@@ -156,6 +160,19 @@ class PseudoDir(PseudoNode):
             raise KernelError(Errno.ENOENT)
         return found
 
+    def create(self, name: bytes, mode: int, vtype: int, cred: Cred, rdev: int = 0) -> Vnode:
+        """Refuse: EACCES, or what the file system says."""
+        error = self.vfs.no_making
+        raise KernelError(Errno.EACCES if error is Errno.EPERM and vtype == VREG else error)
+
+    def mkdir(self, name: bytes, mode: int, cred: Cred) -> Vnode:
+        """Refuse."""
+        raise KernelError(self.vfs.no_making)
+
+    def symlink(self, name: bytes, target: bytes, cred: Cred) -> Vnode:
+        """Refuse."""
+        raise KernelError(self.vfs.no_making)
+
     def dots(self) -> list[tuple[bytes, int]]:
         """Return "." and ".." with their numbers."""
         parent = self.parent if self.parent is not None else self
@@ -205,7 +222,7 @@ class TextFile(PseudoNode):
             raise KernelError(Errno.EIO)
         self._store(data)
 
-    def open(self, file: File) -> Vnode | None:  # noqa: ARG002
+    def open(self, file: File) -> Vnode | None:
         """Open: each open file has contents of its own."""
         return OpenText(self)
 
@@ -238,7 +255,7 @@ class OpenText(PseudoNode):
             self.text = self.node.make()
         return self.text[off : off + n]
 
-    def write(self, off: int, data: bytes | memoryview) -> int:  # noqa: ARG002
+    def write(self, off: int, data: bytes | memoryview) -> int:
         """Write: one call is one value."""
         self.node.store(bytes(data))
         return len(data)

@@ -8,6 +8,7 @@ is that of copy_process (Linux kernel/fork.c).
 
 from __future__ import annotations
 
+from lxemu.kernel.cpulimit import watch_cpu_limit
 from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
@@ -78,6 +79,10 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
             _store_tid(new, args.child_tid)
         if tls is not None:
             set_child_tls(new, tls, desc)
+        if new.proc is not lwp.proc:
+            watch_cpu_limit(new.proc)
+            if not spec.share_as:
+                new.as_.limits = new.proc.rctls.soft
         if flags & LX_CLONE_PARENT_SETTID:
             _store_tid(lwp, args.parent_tid, new.tid)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from lxemu.kernel.cpulimit import watch_cpu_limit
 from lxemu.kernel.cred import PRIV_SYS_RESOURCE
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.proc import Proc
-from lxemu.kernel.rctl import RLIMIT_NOFILE
+from lxemu.kernel.rctl import RLIMIT_CPU, RLIMIT_NOFILE
 from syscalls.abi import In, Out, Pid, Resource, Rlimit, Rlimit64, Rusage, RusageWho, syscall
 from syscalls.handlers.ids import find_proc
 from syscalls.handlers.wait import rusage_of
@@ -27,6 +28,8 @@ def set_limit(proc: Proc, resource: int, soft: int, hard: int, *, privileged: bo
     proc.rctls.set(resource, soft, hard)
     if resource == RLIMIT_NOFILE:
         proc.files.limit = soft
+    elif resource == RLIMIT_CPU:
+        watch_cpu_limit(proc)
 
 
 @syscall

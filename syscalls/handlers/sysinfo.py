@@ -39,7 +39,10 @@ _INT_MAX = 0x7FFFFFFF
 
 @syscall
 def uname(lwp: Lwp, buf: Out[Utsname]) -> int:
-    """Name the system (uname(2)): EFAULT. The machine is the caller's model, as in lx."""
+    """Name the system (uname(2)): EFAULT.
+
+    An i386 program is told of the 64-bit machine too, unless personality(2) says otherwise.
+    """
     zone = lwp.proc.zone
     linux32 = lwp.proc.personality & LX_PER_MASK == LX_PER_LINUX32
     buf.put(
@@ -48,7 +51,7 @@ def uname(lwp: Lwp, buf: Out[Utsname]) -> int:
             zone.nodename,
             zone.kernel_version.encode(),
             proctext.LX_VERSION.encode(),
-            b"i686" if linux32 else lwp.brand.machine,
+            b"i686" if linux32 else b"x86_64",
             zone.domainname,
         )
     )
