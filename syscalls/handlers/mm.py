@@ -193,10 +193,9 @@ def mincore(lwp: Lwp, addr: Ptr, length: Size, vec: OutBuf) -> int:
     size = page_up(length)
     if addr + size > lwp.as_.task_size:
         raise KernelError(Errno.ENOMEM)
-    pages = size // PAGE
-    if pages and lwp.as_.writable_prefix(vec, pages) < pages:
+    if vec >= lwp.as_.task_size:
         raise KernelError(Errno.EFAULT)
-    if pages:
+    if size:
         lwp.as_.copyout(vec, lwp.as_.incore(addr, size))
     return 0
 
@@ -291,6 +290,10 @@ def _vectors(vec: In[Iovec], count: int) -> list[tuple[int, int]]:
     return [(entry.base, entry.len) for entry in vec.get_array(count)]
 
 
+def _bytes(ranges: list[tuple[int, int]]) -> int:
+    return sum(size for _, size in ranges)
+
+
 def _transfer(source: As, src: list[tuple[int, int]], dest: As, dst: list[tuple[int, int]]) -> int:
     """Copy between two lists of ranges; EFAULT only if nothing could be copied."""
     total = 0
@@ -327,6 +330,8 @@ def process_vm_readv(
     if flags:
         raise KernelError(Errno.EINVAL)
     local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
+    if not _bytes(local) or not _bytes(remote):
+        return 0
     return _transfer(_foreign_as(lwp, pid), remote, lwp.as_, local)
 
 
@@ -344,4 +349,6 @@ def process_vm_writev(
     if flags:
         raise KernelError(Errno.EINVAL)
     local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
+    if not _bytes(local) or not _bytes(remote):
+        return 0
     return _transfer(lwp.as_, local, _foreign_as(lwp, pid), remote)

@@ -207,12 +207,13 @@ def pause(lwp: Lwp) -> int:
 
 
 def sigtimedwait(lwp: Lwp, mask: int, deadline: int | None) -> SigInfo | None:
-    """Take a pending signal of `mask`, waiting until `deadline` (hrtime ns); None when it passed.
+    """Take a pending signal of `mask`, waiting until `deadline` (hrtime ns, 0: not at all).
 
-    The set is blocked meanwhile, so that no handler of this lwp steals it. Raises Interrupted.
+    None when the time passed. The set is blocked meanwhile, so that no handler of this lwp steals
+    it. Raises Interrupted.
     """
     info = ksig.take(lwp, mask)
-    if info is not None:
+    if info is not None or deadline == 0:
         return info
     old, cv = lwp.sigmask, CondVar()
     lwp.machine.sigwait_begin(lwp, mask)
