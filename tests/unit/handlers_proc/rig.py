@@ -1,4 +1,4 @@
-"""The callers of handlers_files with what the process calls need of a machine and of a CPU context."""
+"""The callers of handlers_files, with what process calls need of a machine and a CPU context."""
 
 from __future__ import annotations
 
@@ -8,21 +8,6 @@ from types import SimpleNamespace
 from lxemu.kernel.futex import UWaitQueues
 from syscalls.signum import FROM_LX
 from tests.unit.handlers_files.rig import Guest
-
-REFUSED = [
-    "EINVAL",
-    "EFAULT",
-    "ESRCH",
-    "EPERM",
-    "EACCES",
-    "EBADF",
-    "ECHILD",
-    "EAGAIN",
-    "ENOMEM",
-    "ENOSYS",
-    "EINTR",
-    "ETIMEDOUT",
-]
 
 
 class Context:
