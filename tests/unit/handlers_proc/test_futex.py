@@ -74,7 +74,7 @@ def test_wake_wakes_as_many_as_asked_for_in_order(guest):
 
 
 def test_wake_with_0_wakes_one(guest):
-    """futex_wake counts before it compares, for the sake of old programs (kernel/futex/waitwake.c)."""
+    """futex_wake counts before it compares, for old programs (kernel/futex/waitwake.c)."""
 
     def waiter():
         yield futex(guest, WAIT, 0)
