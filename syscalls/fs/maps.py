@@ -15,6 +15,7 @@ from lxemu.kernel.vfs.vnode import (
     VFS_RDONLY,
     Vnode,
 )
+from syscalls.fs.pidtext import fs_of
 
 if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
@@ -46,8 +47,16 @@ def file_path(name: Name, root: Name) -> bytes:
     return path
 
 
+def root_of(proc: Proc) -> Name:
+    """Return the root directory of a process, the zone's for the kernel's own init."""
+    fs = fs_of(proc)
+    root = fs.root if fs is not None else proc.zone.root
+    assert root is not None
+    return root
+
+
 def _seg_name(seg: SegInfo, proc: Proc) -> bytes:
-    root = proc.fs.root
+    root = root_of(proc)
     name = seg.name
     if name is None and proc.exe is not None and seg.vnode is proc.exe.vnode:
         name = proc.exe
@@ -199,7 +208,7 @@ def _mount_options(mount: Mount) -> bytes:
 def _visible(proc: Proc) -> list[tuple[Mount, bytes]]:
     """Return the mounts below the root of `proc`, with their mount points as it sees them."""
     table = proc.zone.mounts
-    root = proc.fs.root
+    root = root_of(proc)
     if table is None:
         return []
     return [(mount, mount.path(root)) for mount in table if mount.root.is_below(root)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel import rctl
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.sched import TS_ONPROC, TS_RUN, TS_ZOMB
+from lxemu.kernel.sched import TS_ONPROC, TS_RUN
 from lxemu.kernel.signal import SIG_DFL, SIG_IGN, SigQueue
 from syscalls.caps import caps_of_privs
 from syscalls.fs.proctext import TICK_NS
@@ -17,7 +17,7 @@ from syscalls.signum import TO_LX, sigset_to_lx
 
 if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
-    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.proc import FsCtx, Proc
 
 _STATE_NAMES = {
     "R": "R (running)",
@@ -34,6 +34,11 @@ def image(proc: Proc, member: str) -> int:
     return int(getattr(proc.brand_data, member, 0) or 0)
 
 
+def fs_of(proc: Proc) -> FsCtx | None:
+    """Return the directories of a process; the kernel's own init has none."""
+    return getattr(proc, "fs", None)
+
+
 def main_lwp(proc: Proc) -> Lwp | None:
     """Return the lwp whose id is the pid, or the first that is left."""
     return proc.lwp(proc.pid) or (proc.lwps[0] if proc.lwps else None)
@@ -41,8 +46,11 @@ def main_lwp(proc: Proc) -> Lwp | None:
 
 def state_letter(proc: Proc, lwp: Lwp | None) -> str:
     """Return R, S, D, T or Z."""
-    if proc.zombie or lwp is None or lwp.state == TS_ZOMB:
+    if proc.zombie:
         return "Z"
+    if lwp is None:
+        # The kernel's own init, which runs no code.
+        return "S"
     if proc.stopped:
         return "T"
     if lwp.state in (TS_RUN, TS_ONPROC):
@@ -176,11 +184,11 @@ def status(proc: Proc, lwp: Lwp | None) -> bytes:
     """/proc/PID/status (proc_pid_status)."""
     leader = lwp or main_lwp(proc)
     tid = leader.tid if leader is not None else proc.pid
-    cred = proc.cred
+    cred, fs = proc.cred, fs_of(proc)
     fd_size = 64 if proc.zombie else max(64, 1 << (len(list(proc.files.items())) - 1).bit_length())
     groups = "".join(f"{gid} " for gid in cred.groups) or " "
     lines = [
-        f"Umask:\t{proc.fs.umask:04o}",
+        f"Umask:\t{fs.umask if fs is not None else 0o022:04o}",
         f"State:\t{_STATE_NAMES[state_letter(proc, leader)]}",
         f"Tgid:\t{proc.pid}",
         "Ngid:\t0",

@@ -114,8 +114,7 @@ class JumpLink(PseudoNode):
         """Return the path of that place as the reader sees it."""
         name = self._target()
         lwp = reader()
-        root = (lwp.proc if lwp is not None else self.proc).fs.root
-        return maps.file_path(name, root)
+        return maps.file_path(name, maps.root_of(lwp.proc if lwp is not None else self.proc))
 
 
 class PidNode(PseudoDir):
@@ -234,8 +233,8 @@ class _Entries:
             b"statm": self.text(lambda: pidtext.statm(proc)),
             b"maps": self.text(lambda: maps.maps(proc), guarded=True),
             b"mem": lambda ino: MemFile(vfs, proc, ino),
-            b"cwd": self.jump(lambda: proc.fs.cwd),
-            b"root": self.jump(lambda: proc.fs.root),
+            b"cwd": self.jump(lambda: fs.cwd if (fs := pidtext.fs_of(proc)) else None),
+            b"root": self.jump(lambda: fs.root if (fs := pidtext.fs_of(proc)) else None),
             b"exe": self.jump(lambda: proc.exe),
             b"mounts": self.text(lambda: maps.mounts(proc)),
             b"mountinfo": self.text(lambda: maps.mountinfo(proc)),

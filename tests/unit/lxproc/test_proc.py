@@ -364,3 +364,18 @@ def test_task_lists_threads(guest):
         return [e.name for e in listing(guest, b"/proc/self/task")][2:]
 
     assert guest.run(body) == [b"%d" % guest.lwp.tid]
+
+
+def test_the_kernels_own_init_can_be_looked_at(guest):
+    del guest.machine.init.fs
+    guest.machine.init.comm = b"init"
+
+    def body():
+        base = b"/proc/1/"
+        names = (b"stat", b"status", b"maps", b"mounts", b"cmdline", b"smaps", b"limits")
+        return [guest.cat(base + name) for name in names], guest.link(base + b"cwd")
+
+    texts, cwd = guest.run(body)
+    assert all(isinstance(text, bytes) for text in texts)
+    assert texts[0].startswith(b"1 (init) S 0 ")
+    assert cwd == "ENOENT"
