@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.mman import MAP_ANON, MAP_PRIVATE, PROT_READ
 
 native = pytest.mark.skipif(sys.platform != "linux", reason="needs a Linux host")
@@ -368,6 +369,7 @@ def test_task_lists_threads(guest):
 
 def test_the_kernels_own_init_can_be_looked_at(guest):
     del guest.machine.init.fs
+    guest.machine.init.as_ = As(guest.phys)
     guest.machine.init.comm = b"init"
 
     def body():
