@@ -6,13 +6,11 @@ Proc(5)).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
 from syscalls.caps import LX_CAP_LAST
 from syscalls.fs import proctext
-from syscalls.fs.procpid import PidDir
 from syscalls.fs.pseudo import (
     ROOT_NODEID,
     PseudoDir,
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lxemu.kernel.proc import Proc
+    from syscalls.fs.procpid import PidDir
 
 #: Cookies of processes start here; what is there always comes first.
 _PID_COOKIE = 1000
@@ -42,7 +41,7 @@ class ProcFs(PseudoVfs):
         self.no_making = Errno.ENOENT
         root = ProcRoot(self)
         self.set_root(root)
-        fill_root(root, machine)
+        root.fill = lambda: fill_root(root, machine)
 
 
 class ProcRoot(PseudoDir):
@@ -62,6 +61,8 @@ class ProcRoot(PseudoDir):
         if found is not None:
             return found
         proc = self._find(name)
+        from syscalls.fs.procpid import PidDir
+
         known = self._pids.get(proc.pid)
         if known is None or known.proc is not proc:
             self._forget_dead()
@@ -247,7 +248,12 @@ class _ZoneName(TextFile):
 
 
 def _uuid(machine: Any) -> bytes:
-    return str(UUID(bytes=machine.entropy(16), version=4)).encode() + b"\n"
+    raw = bytearray(machine.entropy(16))
+    # Version 4, variant 1 (RFC 9562).
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])).encode() + b"\n"
 
 
 def _fill_random(where: PseudoDir, machine: Any) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
-from syscalls.abi.xlat_file import OPEN
 from syscalls.fs import maps, pidtext, procnet
 from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
 
@@ -448,6 +447,8 @@ class FdInfoDir(_FdBased):
         return ProcText(self.vfs, self.proc, lambda: self._text(number), 0o444, ino, guarded=True)
 
     def _text(self, fd: int) -> bytes:
+        from syscalls.abi.xlat_file import OPEN
+
         file = self.file(fd)
         if file is None:
             raise KernelError(Errno.ENOENT)

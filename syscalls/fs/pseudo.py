@@ -117,16 +117,28 @@ class PseudoNode(Vnode):
 
 
 class PseudoDir(PseudoNode):
-    """A directory whose entries are known: `entries` maps names to vnodes, in order."""
+    """A directory whose entries are known: `entries` maps names to vnodes, in order.
 
-    __slots__ = ("entries", "parent")
+    `fill`, if set, is called once, before somebody first looks: start-up makes no entries.
+    """
+
+    __slots__ = ("_entries", "fill", "parent")
 
     def __init__(
         self, vfs: PseudoVfs, parent: PseudoNode | None = None, mode: int = 0o555, nodeid: int = 0
     ) -> None:
         super().__init__(vfs, VDIR, mode, nodeid)
         self.parent = parent
-        self.entries: dict[bytes, Vnode] = {}
+        self.fill: Callable[[], None] | None = None
+        self._entries: dict[bytes, Vnode] = {}
+
+    @property
+    def entries(self) -> dict[bytes, Vnode]:
+        """The entries by name."""
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill()
+        return self._entries
 
     def add(self, name: bytes, vnode: Vnode) -> Vnode:
         """Enter `vnode` under `name` and return it."""

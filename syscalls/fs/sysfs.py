@@ -17,6 +17,11 @@ class SysFs(PseudoVfs):
         super().__init__(fsid, "sysfs", machine.clock.realtime)
         root = PseudoDir(self, nodeid=ROOT_NODEID)
         self.set_root(root)
+        root.fill = lambda: self._fill(root)
+
+    @staticmethod
+    def _fill(root: PseudoDir) -> None:
+        """Enter everything."""
         for name in (b"block", b"bus", b"class", b"dev", b"firmware", b"fs", b"module", b"power"):
             root.directory(name)
         system = root.directory(b"devices").directory(b"system")
