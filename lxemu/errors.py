@@ -11,6 +11,8 @@ A failure that the guest may see is a `lxemu.kernel.errno.KernelError`. These ar
 
 from __future__ import annotations
 
+from lxemu.kernel.errno import Errno
+
 
 class LxemuError(Exception):
     """Root of the host-side exceptions; `str()` is a sentence for a person."""
@@ -23,11 +25,19 @@ class ConfigError(LxemuError):
 class ElfError(LxemuError):
     """A program file cannot be run; the message names the reason.
 
-    `fatal_after_commit` tells that a real kernel notices only after the old image is gone.
+    `errno` is what the guest's exec fails with. `fatal_after_commit` tells that a real kernel
+    notices only after the old image is gone.
     """
 
-    def __init__(self, message: str, *, fatal_after_commit: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        errno: Errno = Errno.ENOEXEC,
+        fatal_after_commit: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.errno = errno
         self.fatal_after_commit = fatal_after_commit
 
 

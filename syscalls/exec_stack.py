@@ -156,4 +156,6 @@ def _auxv(
         (AT_PLATFORM, platform),
         (AT_NULL, 0),
     ]
-    return tuple(word for entry in entries for word in entry)
+    # A wild entry point of a program with an interpreter is passed on as it comes.
+    mask = (1 << bits) - 1
+    return tuple(word & mask for entry in entries for word in entry)

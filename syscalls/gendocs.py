@@ -40,8 +40,8 @@ _HEAD: Final = """# System call support
 
 Generated from `syscalls/tables` by `python -m syscalls.gendocs`; do not edit.
 
-- *Status*: **full**; **partial**, and the note says what is missing; **none**: the call fails with
-  ENOSYS and is counted as unsupported, and the note has the reason.
+- *Status*: **full**; **partial**, and the note says what is missing or different; **none**: the
+  call fails with ENOSYS and is counted as unsupported, and the note has the reason.
 - *lx*: what the illumos lx brand did with the call, in its newest source: handled in the kernel, in
   the brand library, or refused, with its reason.
 """
@@ -63,9 +63,17 @@ def status(row: Row) -> tuple[Support, str]:
         return Support.NONE, str(handler)
     if isinstance(handler, Mux):
         return Support.FULL, "see the calls inside it, below"
-    if find_handler(handler) is None:
+    found = find_handler(handler)
+    if found is None:
         return Support.NONE, f"{Reason.MISSING.value}: {handler}"
-    return row.support, row.partial
+    note = "; ".join(filter(None, (row.partial, deviation(found.__doc__ or ""))))
+    return (Support.PARTIAL if note else Support.FULL), note
+
+
+def deviation(doc: str) -> str:
+    """Return what a handler's docstring says after "Deviation:", up to the end of the paragraph."""
+    _, found, rest = doc.partition("Deviation:")
+    return " ".join(rest.partition("\n\n")[0].split()).replace("|", "\\|") if found else ""
 
 
 def render() -> str:

@@ -82,8 +82,9 @@ def last_fault(lwp: Lwp, info: SigInfo) -> LastFault:
     if info.code == SI_KERNEL and not info.trapno:
         return known
     cr2 = info.addr if info.trapno == _PAGE_FAULT else known.cr2
-    lwp.brand_data = LastFault(info.trapno, info.err, cr2)
-    return lwp.brand_data
+    fault = LastFault(info.trapno, info.err, cr2)
+    lwp.brand_data = fault
+    return fault
 
 
 def frame_base(lwp: Lwp, action: SigAction, sp: int, redzone: int) -> int:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.session import Pgrp
+    from lxemu.kernel.timer import PosixTimer
 
 _KILL_BIT = sigmask(SIGKILL)
 _CONT_BIT = sigmask(SIGCONT)
@@ -147,7 +148,8 @@ def take(lwp: Lwp, mask: int) -> SigInfo | None:
     queue = lwp.sigq if own >> (sig - 1) & 1 else lwp.proc.sigq
     info = queue.take(sig)
     if info.code == SI_TIMER and info.timerid in lwp.proc.ptimers:
-        return lwp.proc.ptimers[info.timerid].taken(info)
+        timer: PosixTimer = lwp.proc.ptimers[info.timerid]
+        return timer.taken(info)
     return info
 
 

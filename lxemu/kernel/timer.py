@@ -53,7 +53,7 @@ class IntervalTimer:
         return max(1, self.expires - self.now()), self.interval
 
     def set(self, value: int, interval: int, *, absolute: bool = False) -> None:
-        """Arm for `value` ns from now (or the time `absolute`), then every `interval`; 0 disarms."""
+        """Arm for `value` ns from now (or a time, `absolute`), then every `interval`; 0 disarms."""
         self.cancel()
         self.interval = interval
         if value:
@@ -121,7 +121,7 @@ class PosixTimer(IntervalTimer):
         self.last_overrun = 0
 
     def taken(self, info: SigInfo) -> SigInfo:
-        """Return `info` with the expiries that it stands for besides its own, as it is delivered."""
+        """Return `info`, on delivery, with the expiries that it stands for besides its own."""
         self.last_overrun, self.overrun = self.overrun, 0
         return info._replace(overrun=self.last_overrun)
 

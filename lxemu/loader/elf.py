@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lxemu.errors import ElfError
+from lxemu.kernel.errno import Errno
 
 Reader = Callable[[int, int], bytes]
 
@@ -50,6 +51,8 @@ _EHDR32 = struct.Struct("<16sHHIIIIIHHHHHH")
 _EHDR64 = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR32 = struct.Struct("<8I")
 _PHDR64 = struct.Struct("<IIQQQQQQ")
+
+_BITS = {EM_386: 32, EM_486: 32, EM_X86_64: 64}
 
 #: uname-like names for the machines that people do try.
 _MACHINE_NAMES = {
@@ -136,6 +139,8 @@ class ElfImage:
 
         A real kernel notices these only while it maps, with the old image gone.
         """
+        if self.type not in (ET_EXEC, ET_DYN):
+            raise ElfError("the file is not executable code", fatal_after_commit=True)
         for i, ph in enumerate(self.loads):
             if ph.filesz > ph.memsz:
                 problem = "is larger in the file than in memory"
@@ -153,19 +158,24 @@ def is_elf(head: bytes) -> bool:
     return head[:4] == b"\x7fELF"
 
 
-def parse(read: Reader, *, isa_supported: int = ISA_SUPPORTED) -> ElfImage:
-    """Parse the ELF file behind `read(offset, size)`; ElfError says why it cannot run."""
+def parse(
+    read: Reader, *, as_interpreter: bool = False, isa_supported: int = ISA_SUPPORTED
+) -> ElfImage:
+    """Parse the ELF file behind `read(offset, size)`; ElfError says why it cannot run.
+
+    Of an interpreter the type is left to `check_segments`, and its own PT_INTERP is ignored.
+    """
     head = read(0, 64)
     if not is_elf(head):
         raise ElfError("not an ELF file" if head else "the file is empty")
-    bits, fields = _header(head)
+    bits, fields = _header(head, any_type=as_interpreter)
     e_type, machine, _, entry, phoff, _, _, _, phentsize, phnum = fields
     phdrs = _program_headers(read, bits, phoff, phentsize, phnum)
     interp: bytes | None = None
     gnu_stack: bool | None = None
     align = 0
     for ph in phdrs:
-        if ph.type == PT_INTERP and interp is None:
+        if ph.type == PT_INTERP and interp is None and not as_interpreter:
             interp = _interpreter(read, ph)
         elif ph.type == PT_GNU_STACK:
             gnu_stack = bool(ph.flags & PF_X)
@@ -180,31 +190,39 @@ def parse(read: Reader, *, isa_supported: int = ISA_SUPPORTED) -> ElfImage:
     )
 
 
-def _header(head: bytes) -> tuple[int, tuple[int, ...]]:
-    """Check the ELF header; return the class in bits and the fields from e_type to e_phnum."""
-    ident = head[:16].ljust(16, b"\0")
-    if ident[5] != 1:
-        # A big-endian file names its machine with swapped bytes; say which it is, not "unknown".
-        machine = int.from_bytes(head[18:20], "big")
-        raise ElfError(f"cannot run {_machine_name(machine)} program (big-endian)")
-    if ident[4] not in (1, 2):
-        raise ElfError(f"unknown ELF class {ident[4]}")
-    codec = _EHDR64 if ident[4] == 2 else _EHDR32
+def _header(head: bytes, *, any_type: bool) -> tuple[int, tuple[int, ...]]:
+    """Check the ELF header; return the data model in bits and the fields from e_type to e_phnum.
+
+    Like a real kernel it goes by the machine alone; class and byte order only help to explain.
+    """
+    machine = int.from_bytes(head[18:20], "little")
+    if machine not in _BITS:
+        if len(head) < _EHDR32.size:
+            raise ElfError(f"truncated ELF header: {len(head)} bytes")
+        if head[5] == 2:
+            machine = int.from_bytes(head[18:20], "big")
+            raise ElfError(f"cannot run {_machine_name(machine)} program (big-endian)")
+        raise ElfError(f"cannot run {_machine_name(machine)} program")
+    bits = _BITS[machine]
+    codec = _EHDR64 if bits == 64 else _EHDR32
     if len(head) < codec.size:
         raise ElfError(f"truncated ELF header: {len(head)} of {codec.size} bytes")
     fields = codec.unpack_from(head)[1:11]
-    e_type, machine = fields[0], fields[1]
-    if machine not in (EM_386, EM_486, EM_X86_64):
-        raise ElfError(f"cannot run {_machine_name(machine)} program")
-    bits = 64 if machine == EM_X86_64 else 32
-    if bits == 64 and ident[4] == 1:
-        raise ElfError("cannot run x32 program (x86-64 code in a 32-bit file)")
-    if bits == 32 and ident[4] == 2:
-        raise ElfError("an i386 program in a 64-bit ELF file")
-    if e_type not in (ET_EXEC, ET_DYN):
-        kind = _TYPE_NAMES.get(e_type, f"of type {e_type}")
+    if fields[0] not in (ET_EXEC, ET_DYN) and not any_type:
+        kind = _TYPE_NAMES.get(fields[0], f"of type {fields[0]}")
         raise ElfError(f"not an executable: the file is {kind}")
+    if fields[8] != (_PHDR64 if bits == 64 else _PHDR32).size:
+        raise ElfError(_wrong_phentsize(head, bits, fields[8]))
     return bits, fields
+
+
+def _wrong_phentsize(head: bytes, bits: int, phentsize: int) -> str:
+    """Explain a program header size that does not fit the machine."""
+    if bits == 64 and head[4] == 1:
+        return "cannot run x32 program (x86-64 code in a 32-bit file)"
+    if bits == 32 and head[4] == 2:
+        return "an i386 program in a 64-bit ELF file"
+    return f"program header entries are {phentsize} bytes long"
 
 
 def _machine_name(machine: int) -> str:
@@ -215,8 +233,6 @@ def _program_headers(
     read: Reader, bits: int, phoff: int, phentsize: int, phnum: int
 ) -> tuple[Phdr, ...]:
     codec = _PHDR64 if bits == 64 else _PHDR32
-    if phentsize != codec.size:
-        raise ElfError(f"program header entries are {phentsize} bytes long, not {codec.size}")
     size = phnum * phentsize
     if size == 0:
         raise ElfError("no program headers")
@@ -237,9 +253,11 @@ def _interpreter(read: Reader, ph: Phdr) -> bytes:
     """Return the path in PT_INTERP without its NUL."""
     if not 2 <= ph.filesz <= INTERP_MAX:
         raise ElfError(f"interpreter path of {ph.filesz} bytes")
-    path = read(ph.offset, ph.filesz) if ph.offset < 1 << 63 else b""
+    if ph.offset >= 1 << 63:
+        raise ElfError("an impossible place for the interpreter path", errno=Errno.EINVAL)
+    path = read(ph.offset, ph.filesz)
     if len(path) != ph.filesz:
-        raise ElfError("truncated interpreter path")
+        raise ElfError("truncated interpreter path", errno=Errno.EIO)
     if path[-1]:
         raise ElfError("the interpreter path has no end")
     return path[: path.index(0)]

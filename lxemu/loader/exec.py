@@ -73,15 +73,20 @@ def intpexec(lwp: Lwp, args: ExecArgs) -> None:
         raise KernelError(Errno.ENOEXEC) from error
     if args.unreachable:
         raise KernelError(Errno.ENOENT)
-    if not line.interp:
-        # The empty name is the working directory, which is not a regular file.
-        raise KernelError(Errno.EACCES)
     argument = [] if line.argument is None else [line.argument]
     args.argv = [line.interp, *argument, args.interp, *args.argv[1:]]
     args.interp = line.interp
-    name = exec_lookup(lwp.proc, line.interp)
+    args.name = _open_interpreter(lwp, line.interp)
+
+
+def _open_interpreter(lwp: Lwp, path: bytes) -> Name:
+    """Look an interpreter up and check that it may be executed."""
+    if not path:
+        # The kernel's own lookup of nothing finds the working directory, which is no regular file.
+        raise KernelError(Errno.EACCES)
+    name = exec_lookup(lwp.proc, path)
     check_executable(lwp.proc, name)
-    args.name = name
+    return name
 
 
 def elfexec(lwp: Lwp, args: ExecArgs) -> NewImage:
@@ -105,16 +110,15 @@ def _parse_program(lwp: Lwp, name: Name) -> _Program:
     try:
         elf = parse(name.vnode.read)
     except ElfError as error:
-        raise KernelError(Errno.ENOEXEC) from error
+        raise KernelError(error.errno) from error
     brand = lwp.machine.brand_for(elf.bits)
     if elf.interp is None:
         return _Program(name, elf, None, None, brand)
-    interp_name = exec_lookup(lwp.proc, elf.interp)
-    check_executable(lwp.proc, interp_name)
+    interp_name = _open_interpreter(lwp, elf.interp)
     if len(interp_name.vnode.read(0, 64)) < (64 if elf.bits == 64 else 52):
         raise KernelError(Errno.EIO)
     try:
-        interp = parse(interp_name.vnode.read)
+        interp = parse(interp_name.vnode.read, as_interpreter=True)
     except ElfError as error:
         raise KernelError(Errno.ELIBBAD) from error
     if interp.bits != elf.bits:
@@ -152,10 +156,18 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
     pc, base = entry, 0
     if program.interp is not None and program.interp_name is not None:
         program.interp.check_segments(layout.task_size)
+        # An interpreter with fixed addresses takes the place of what it meets there.
         base = map_image(
-            as_, program.interp, program.interp_name.vnode, None, read_implies_exec=implied
+            as_,
+            program.interp,
+            program.interp_name.vnode,
+            None,
+            read_implies_exec=implied,
+            replace=True,
         )
         pc = program.interp.entry + base
+    if pc >= layout.task_size:
+        raise ElfError("the entry point lies outside the address space", fatal_after_commit=True)
     vdso, sysinfo = brand.map_vdso(as_)
     phdr = elf.phdr_address()
     plan = StackPlan(
@@ -196,6 +208,8 @@ def _map_program(as_: As, program: _Program, layout: Layout, random: Random, imp
 def _code_span(elf: ElfImage, bias: int, start_brk: int) -> CodeSpan:
     """Return what /proc tells of the program's segments (fs/binfmt_elf.c: start_code and so on)."""
     loads = elf.loads
+    if not loads:
+        return CodeSpan(0, 0, 0, 0, start_brk)
     code = [ph for ph in loads if ph.flags & PF_X] or loads
     return CodeSpan(
         min(ph.vaddr for ph in code) + bias,

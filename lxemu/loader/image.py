@@ -39,23 +39,32 @@ def segment_prot(ph: Phdr, *, read_implies_exec: bool = False) -> int:
 
 
 def map_image(
-    as_: As, elf: ElfImage, vnode: Vnode, base: int | None, *, read_implies_exec: bool = False
+    as_: As,
+    elf: ElfImage,
+    vnode: Vnode,
+    base: int | None,
+    *,
+    read_implies_exec: bool = False,
+    replace: bool = False,
 ) -> int:
     """Map the segments of `elf` and return the load bias, what to add to its addresses.
 
     A dynamic image goes to `base`, or where the address space has room if that is None; `base`
-    means nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed.
-    ENOEXEC without a segment, EEXIST when something is in the way, ENOMEM.
+    means nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed. With
+    `replace`, as for an interpreter, it may take the place of what is mapped, and must have a
+    segment. EINVAL, EEXIST when something is in the way, ENOMEM.
     """
     start, end = elf.extent()
-    if end <= start:
-        raise KernelError(Errno.ENOEXEC)
     bias = 0
-    if elf.dynamic:
+    if replace and end <= start:
+        raise KernelError(Errno.EINVAL)
+    if elf.dynamic and elf.loads:
+        if end <= start:
+            raise KernelError(Errno.EINVAL)
         if base is None:
             base = _find_room(as_, page_up(end) - start, elf.align)
         bias = base - start
-    flags = MAP_PRIVATE | MAP_FIXED | MAP_NOREPLACE
+    flags = MAP_PRIVATE | MAP_FIXED | (0 if replace else MAP_NOREPLACE)
     for ph in elf.loads:
         prot = segment_prot(ph, read_implies_exec=read_implies_exec)
         _map_segment(as_, ph, vnode, bias, prot, flags)

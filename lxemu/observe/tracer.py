@@ -8,7 +8,7 @@ ending; the text of a call comes from `syscalls.abi.trace`, which reads the stub
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.errno import Interrupted, KernelError
 from syscalls.abi.trace import Call, Style, raw_args
@@ -50,7 +50,8 @@ class Tracer:
         """Put this tracer between the machine's programs and their system calls."""
         self.machine = machine
         machine.tracer = self
-        for brand in (machine.brand64, machine.brand32):
+        for face in (machine.brand64, machine.brand32):
+            brand: Any = face  # the one place that replaces a brand's stubs
             brand.leaf = frozenset()  # a leaf call may be answered without a look at the stubs
             brand.stubs = self._wrap(brand.personality)
 

@@ -65,6 +65,16 @@ class Const(Member):
         super().__init__(fmt64, fmt32, enc=value)
 
 
+class Copy(Member):
+    """A second member with the value of record field *field*, which has one of its own too."""
+
+    __slots__ = ("field",)
+
+    def __init__(self, field: str, fmt: str, enc: str) -> None:
+        super().__init__(fmt, enc=enc)
+        self.field = field
+
+
 U8: Final = Member("B")
 U16: Final = Member("H")
 U32: Final = Member("I")
@@ -241,6 +251,8 @@ def _compile(layout: Layout, model: Model) -> Codec:
         if name in fields:
             values.append(member.enc.format(v=f"v_{name}", **subst))
             decoded[name] = member.dec.format(*parts, **subst)
+        elif isinstance(member, Copy):
+            values.append(member.enc.format(v=f"v_{member.field}", **subst))
         elif name.startswith("_") or field not in fields:
             values.append(
                 member.enc.format(v="0", **subst)

@@ -125,6 +125,12 @@ class Call:
         *result* is the signed value the program gets (minus a Linux errno when it failed), None
         when the call does not return. *column* is how much of the line is written already.
         """
+        if result is not None:
+            # a sigreturn gives back the whole register, whatever its sign
+            bits = self.model.bits
+            result &= self.model.mask
+            if result >> (bits - 1):
+                result -= 1 << bits
         self.result = result
         if result is not None and -4095 <= result < 0:
             self.errno = -result
@@ -262,7 +268,7 @@ class Call:
         except KernelError:
             return text.pointer(addr)
         except OverlongString:
-            return self.buffer(addr, limit + 1)
+            return text.quote(bytes(self.as_.copyin(addr, limit - (limit == 4096)))) + "..."
 
     # -- records --------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from .trace_more import (
     select,
     select_result,
 )
+from .xlat_file import AT_NOFOLLOW_EMPTY, WHENCE
 from .xlat_proc import CLONE, FUTEX, WAIT, WAIT4
 from .xlat_signal import SIG_HOW
 
@@ -204,14 +205,14 @@ def _vector(call: Call, param: Param, entering: bool) -> Answer:
     addr, count = call.word(param), call.value_of("iovcnt") or call.value_of("vlen")
     codec = record_codec(rec.Iovec, call.model)
     left = call.result if reading else 1 << 62
-    if left is None or left < 0:
-        left = 0
+    failed = left is None or left < 0
+    left = left or 0
     parts = []
     try:
         for index in range(min(count, call.style.strlen)):
             at = addr + index * codec.size
             base, size = codec.unpack(call.as_.copyin(at, codec.size))
-            shown = min(size, left)
+            shown = -1 if failed else min(size, left)
             left -= shown
             parts.append(f"{{iov_base={call.buffer(base, shown)}, iov_len={size}}}")
     except KernelError:
@@ -426,18 +427,64 @@ def _personality_result(call: Call) -> str:
 
 def sigreturn_mask(call: Call) -> str:
     """Return the text of the mask that a sigreturn restores, read from the frame."""
-    sp = call.lwp.q[4]
+    as_, sp = call.as_, call.lwp.q[4] & call.model.mask
     try:
         if call.model is LP64:
-            mask = int.from_bytes(call.as_.copyin(sp + 296, 8), "little")
+            mask = int.from_bytes(as_.copyin(sp + 296, 8), "little")
         elif call.name == "rt_sigreturn":
-            uc = call.as_.load_u32((sp + 8) & 0xFFFFFFFF)
-            mask = int.from_bytes(call.as_.copyin(uc + 108, 8), "little")
+            mask = int.from_bytes(as_.copyin(as_.load_u32(sp + 8) + 108, 8), "little")
         else:
-            return ""
+            # struct sigcontext_32, an unused struct _fpstate_32, the rest of the mask
+            mask = as_.load_u32(sp + 80) | as_.load_u32(sp + 712) << 32
     except KernelError:
         return ""
     return f"{{mask={text.sigset(mask)}}}"
+
+
+def _llseek(call: Call, param: Param, entering: bool) -> Answer:
+    """Write the two halves of the offset as one, and the result behind the pointer."""
+    if param.first == 1:
+        high, low = call.args[1], call.args[2]
+        offset = (high & 0xFFFFFFFF) << 32 | low & 0xFFFFFFFF
+        return True, str(offset - (1 << 64) if offset >> 63 else offset)
+    if param.first == 2:
+        return True, ""
+    if param.first == 4:
+        return True, WHENCE.text(call.word(param) & 0xFFFFFFFF)
+    if entering:
+        return _LATER
+    addr = call.word(param)
+    if call.errno:
+        return True, text.pointer(addr)
+    data = call.as_.copyin(addr, 8)
+    return True, f"[{int.from_bytes(data, 'little', signed=True)}]"
+
+
+def _truncate64(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write the length of the 64-bit forms of i386 without a sign, as strace does."""
+    if param.first and call.name.endswith("truncate64"):
+        return True, str(call.word(param))
+    return _TYPED
+
+
+def _utimensat(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    if param.name == "flags":
+        return True, AT_NOFOLLOW_EMPTY.text(call.word(param) & 0xFFFFFFFF)
+    return _TYPED
+
+
+def _entry_number(call: Call) -> str:
+    """Return which entry set_thread_area chose when the program left it open."""
+    return f"entry_number={call.as_.load_u32(call.args[0])}" if call.kept.get("any") else ""
+
+
+def _set_thread_area(call: Call, param: Param, entering: bool) -> Answer:
+    if entering and param.first == 0:
+        try:
+            call.kept["any"] = call.as_.load_u32(call.args[0]) == 0xFFFFFFFF
+        except KernelError:
+            call.kept["any"] = False
+    return _TYPED
 
 
 def _pipe(call: Call, param: Param, entering: bool) -> Answer:
@@ -490,6 +537,11 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "mmap": _mmap,
     "mmap2": _mmap,
     "mremap": _mremap,
+    "llseek": _llseek,
+    "truncate": _truncate64,
+    "ftruncate": _truncate64,
+    "utimensat": _utimensat,
+    "set_thread_area": _set_thread_area,
     "pipe": _pipe,
     "pipe2": _pipe,
     "rseq": _rseq,
@@ -539,6 +591,7 @@ FINISH: Final[dict[str, Callable[[Call], str]]] = {
     "time_": _time_result,
     "rt_sigtimedwait": _signal_result,
     "personality": _personality_result,
+    "set_thread_area": _entry_number,
     "poll": poll_result,
     "ppoll": poll_result,
     "select": select_result,

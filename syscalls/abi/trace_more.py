@@ -165,7 +165,9 @@ def fcntl(call: Call, param: Param, entering: bool) -> Answer:
         return True, OPEN.text(word & 0xFFFFFFFF)
     if cmd == 10:
         return True, lx_signal_name(number) if number else "0"
-    if cmd in (0, 1030, 8, 1024, 1031):
+    if cmd in (0, 1030, 1031):
+        return True, str(word)
+    if cmd in (8, 1024):
         return True, str(number)
     return True, hex(word) if word else "0"
 

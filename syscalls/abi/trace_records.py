@@ -135,6 +135,8 @@ def utimens(v: r.Timespec) -> str:
         return "UTIME_NOW"
     if v.nsec == UTIME_OMIT:
         return "UTIME_OMIT"
+    if not 0 <= v.nsec < _NS:
+        return timespec(v)
     fraction = f".{v.nsec:09d}" if v.nsec else ""
     return f"{timespec(v)} /* {text.date(v.sec, fraction)} */"
 
@@ -350,7 +352,7 @@ def user_desc(v: r.UserDesc) -> str:
     entry = -1 if v.entry == 0xFFFFFFFF else v.entry
     f = v.flags
     return (
-        f"{{entry_number={entry}, base_addr={v.base:#x}, limit={v.limit:#x}, "
+        f"{{entry_number={entry}, base_addr={v.base:#010x}, limit={v.limit:#08x}, "
         f"seg_32bit={f & 1}, contents={f >> 1 & 3}, read_exec_only={f >> 3 & 1}, "
         f"limit_in_pages={f >> 4 & 1}, seg_not_present={f >> 5 & 1}, useable={f >> 6 & 1}}}"
     )

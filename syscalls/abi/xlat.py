@@ -66,16 +66,23 @@ class FlagTable:
     word, "keep" passes them through unchanged (words whose policy depends on the call).
     """
 
-    __slots__ = ("choices", "from_lx", "name", "rows", "to_lx", "unknown", "zero")
+    __slots__ = ("choices", "from_lx", "name", "others", "rows", "to_lx", "unknown", "zero")
 
     def __init__(
-        self, name: str, *rows: Row | Choice, unknown: str = "einval", zero: str = "0"
+        self,
+        name: str,
+        *rows: Row | Choice,
+        unknown: str = "einval",
+        zero: str = "0",
+        others: tuple[Row, ...] = (),
     ) -> None:
         self.name = name
         self.choices = [r for r in rows if isinstance(r, Choice)]
         self.rows: list[Row] = [r for r in rows if not isinstance(r, Choice)]
         self.unknown = unknown
         self.zero = zero
+        #: Rows of the same name space that this word may not have: known to `text` only.
+        self.others = others
         #: Index with a Linux word to get the kernel's; raises KernelError(EINVAL) by policy.
         self.from_lx = _Inward(self)
         #: Index with a kernel word to get Linux's; kernel bits without a row are dropped.
@@ -138,7 +145,7 @@ class FlagTable:
                     break
             else:
                 parts.append(hex(part))
-        for row in self.rows:
+        for row in (*self.rows, *self.others):
             bits = row[1] if native else row[0]
             if bits and rest & bits == bits:
                 parts.append(row_name(row, native=native))

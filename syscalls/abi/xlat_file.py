@@ -43,19 +43,31 @@ _OPEN: Final[tuple[Row | Choice, ...]] = (
 OPEN: Final = FlagTable("O", *_OPEN, unknown="ignore")
 #: openat2(2): unknown bits are refused.
 OPEN_STRICT: Final = FlagTable("O", *_OPEN)
+_OPEN_ROWS: Final[tuple[Row, ...]] = tuple(row for row in _OPEN if not isinstance(row, Choice))
 PIPE: Final = FlagTable(
     "O",
     _NONBLOCK,
     _CLOEXEC,
     (0o40000, 0x2000000, "O_DIRECT"),
     (0o200, 0x400, "O_NOTIFICATION_PIPE"),
+    others=_OPEN_ROWS,
 )
-DUP3: Final = FlagTable("O", _CLOEXEC)
+DUP3: Final = FlagTable("O", _CLOEXEC, others=_OPEN_ROWS)
 
 _NOFOLLOW: Final[Row] = (0x100, 0x1000, "AT_SYMLINK_NOFOLLOW")
+_FOLLOW: Final[Row] = (0x400, 0x2000, "AT_SYMLINK_FOLLOW")
 _EMPTY: Final[Row] = (0x1000, 1 << 17, "AT_EMPTY_PATH")
 _AUTOMOUNT: Final[Row] = (0x800, 1 << 16, "AT_NO_AUTOMOUNT")
-AT_STAT: Final = FlagTable("AT", _NOFOLLOW, _AUTOMOUNT, _EMPTY)
+_REMOVEDIR: Final[Row] = (0x200, 0x1, "AT_REMOVEDIR")
+_AT: Final[tuple[Row, ...]] = (
+    _NOFOLLOW,
+    _REMOVEDIR,
+    _FOLLOW,
+    _AUTOMOUNT,
+    _EMPTY,
+    (0x8000, 1 << 19, "AT_RECURSIVE"),
+)
+AT_STAT: Final = FlagTable("AT", _NOFOLLOW, _AUTOMOUNT, _EMPTY, others=_AT)
 AT_STATX: Final = FlagTable(
     "AT",
     Choice(
@@ -68,14 +80,13 @@ AT_STATX: Final = FlagTable(
     _NOFOLLOW,
     _AUTOMOUNT,
     _EMPTY,
+    others=_AT,
 )
-AT_UNLINK: Final = FlagTable("AT", (0x200, 0x1, "AT_REMOVEDIR"))
-AT_ACCESS: Final = FlagTable("AT", (0x200, 0x4, "AT_EACCESS"), _NOFOLLOW, _EMPTY)
-AT_LINK: Final = FlagTable("AT", (0x400, 0x2000, "AT_SYMLINK_FOLLOW"), _EMPTY)
-AT_NOFOLLOW_EMPTY: Final = FlagTable("AT", _NOFOLLOW, _EMPTY)
-AT_HANDLE: Final = FlagTable(
-    "AT", (0x400, 0x2000, "AT_SYMLINK_FOLLOW"), _EMPTY, (0x200, 1 << 18, "AT_HANDLE_FID")
-)
+AT_UNLINK: Final = FlagTable("AT", _REMOVEDIR, others=_AT)
+AT_ACCESS: Final = FlagTable("AT", _NOFOLLOW, (0x200, 0x4, "AT_EACCESS"), _EMPTY, others=_AT)
+AT_LINK: Final = FlagTable("AT", _FOLLOW, _EMPTY, others=_AT)
+AT_NOFOLLOW_EMPTY: Final = FlagTable("AT", _NOFOLLOW, _EMPTY, others=_AT)
+AT_HANDLE: Final = FlagTable("AT", _FOLLOW, _EMPTY, (0x200, 1 << 18, "AT_HANDLE_FID"), others=_AT)
 
 ACCESS: Final = FlagTable("?_OK", (4, 4, "R_OK"), (2, 2, "W_OK"), (1, 1, "X_OK"), zero="F_OK")
 WHENCE: Final = EnumTable(

@@ -25,10 +25,10 @@ from syscalls.abi import (
     AtChown,
     AtFlags,
     AtStatx,
-    AtUtimens,
     DirFd,
     Fd,
     Gid,
+    HexInt,
     In,
     Mode,
     Out,
@@ -46,6 +46,7 @@ from syscalls.abi import (
     copyin_path,
     syscall,
 )
+from syscalls.abi.xlat_file import AT_NOFOLLOW_EMPTY
 from syscalls.handlers.paths import locate, open_file
 
 
@@ -281,6 +282,7 @@ def fchownat(lwp: Lwp, dirfd: DirFd, path: Path, owner: Uid, group: Gid, flags: 
 
 LX_UTIME_NOW = (1 << 30) - 1
 LX_UTIME_OMIT = (1 << 30) - 2
+_NOW = Timespec(0, LX_UTIME_NOW)
 _NS = 1_000_000_000
 _US = 1_000_000
 
@@ -292,19 +294,19 @@ def utime(lwp: Lwp, path: Path, times: In[Utimbuf]) -> int:
     if times:
         record = times.get()
         pair = (record.actime * _NS, record.modtime * _NS)
-    return _utimens(lwp, AT_FDCWD, path, pair, 0)
+    return _utimens(lwp, AT_FDCWD, path, pair)
 
 
 @syscall
 def utimes(lwp: Lwp, path: Path, times: In[TimevalPair]) -> int:
     """Set the times of a file in microseconds; now when NULL."""
-    return _utimens(lwp, AT_FDCWD, path, _microseconds(times), 0)
+    return _utimens(lwp, AT_FDCWD, path, _microseconds(times))
 
 
 @syscall
 def futimesat(lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimevalPair]) -> int:
     """Set the times of a file; a NULL path is the descriptor itself."""
-    return _utimens(lwp, dirfd, path, _microseconds(times), 0)
+    return _utimens(lwp, dirfd, path, _microseconds(times))
 
 
 def _microseconds(times: In[TimevalPair]) -> tuple[int, int] | None:
@@ -319,15 +321,14 @@ def _microseconds(times: In[TimevalPair]) -> tuple[int, int] | None:
 
 @syscall
 def utimensat(
-    lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimespecPair], flags: AtUtimens
+    lwp: Lwp, dirfd: DirFd, path: PathOrNull, times: In[TimespecPair], flags: HexInt
 ) -> int:
     """Set the times of a file in nanoseconds; a NULL path is the descriptor."""
-    if not times:
-        return _utimens(lwp, dirfd, path, None, flags)
-    atime, mtime = times.get()
+    # Nothing to do is found out before the flags are looked at.
+    atime, mtime = times.get() if times else (_NOW, _NOW)
     if atime.nsec == LX_UTIME_OMIT and mtime.nsec == LX_UTIME_OMIT:
         return 0
-    name = _utime_name(lwp, dirfd, path, flags)
+    name = _utime_name(lwp, dirfd, path, AT_NOFOLLOW_EMPTY.from_lx[flags])
     if atime.nsec == LX_UTIME_NOW and mtime.nsec == LX_UTIME_NOW:
         return _set_times(lwp, name, None)
     return _set_times(lwp, name, (_time(lwp, atime), _time(lwp, mtime)))
@@ -349,9 +350,8 @@ def _utimens(
     dirfd: int,
     path: bytes | None,
     pair: tuple[int | None, int | None] | None,
-    flags: int,
 ) -> int:
-    return _set_times(lwp, _utime_name(lwp, dirfd, path, flags), pair)
+    return _set_times(lwp, _utime_name(lwp, dirfd, path, 0), pair)
 
 
 def _utime_name(lwp: Lwp, dirfd: int, path: bytes | None, flags: int) -> Name:

@@ -248,7 +248,8 @@ def test_closed_standard_streams_are_closed_in_the_guest(tmp_path: Path):
 
 
 def test_deterministic_runs_are_equal(tmp_path: Path):
-    script = "echo $$; date +%N; cat /proc/sys/kernel/random/uuid 2>/dev/null; od -An -N8 -tx8 /dev/urandom"
+    uuid = "cat /proc/sys/kernel/random/uuid 2>/dev/null"
+    script = f"echo $$; date +%N; {uuid}; od -An -N8 -tx8 /dev/urandom"
     runs = {
         cli("run", "--deterministic", "7", "--", "sh", "-c", script, cwd=tmp_path) for _ in range(2)
     }

@@ -1,8 +1,9 @@
 """Two callers of Linux system calls with one face: the handlers, through their stubs, and the host.
 
-`Guest(bits)` puts numbers and buffers where the stub of a call looks for them, on real memory, files
-and processes, but without a CPU. `Native` makes the same call on this host. Both answer with the
-result or the name of the error, so a test says once what it does, and compares or looks at one.
+`Guest(bits)` puts numbers and buffers where the stub of a call looks for them; memory, files and
+processes are real, there is no CPU. `Native` makes the same call on this host. Both answer with
+the result or the name of the error, so a test says once what it does, and compares or looks at
+one.
 """
 
 from __future__ import annotations

@@ -436,8 +436,8 @@ def names(c, log):
     f = setup(c)
     d = c.open(b"d")
     special = (b"f", b"f/", b"d", b"d/", b".", b"..", b"/", b"", b"nope", b"nope/", b"l", b"l/",
-               b"dl", b"dl/", b"full", b"f/x", b"nope/x", b"full/sub", b"full/.", b"full/..", b"ld/",
-               b"x" * 256)  # fmt: skip
+               b"dl", b"dl/", b"full", b"f/x", b"nope/x", b"full/sub", b"full/.", b"full/..",
+               b"ld/", b"x" * 256)  # fmt: skip
     for path in special:
         log.do("mkdir", path, 0o755)
         log.do("rmdir", path)
@@ -532,6 +532,7 @@ def attributes(c, log):
         times = c.mem(struct.pack("<QQQQ", 5, nsecs[0], 6, nsecs[1]))
         log.do("utimensat", AT_FDCWD, b"f", times, 0)
         log.do("utimensat", AT_FDCWD, b"nope", times, 0)
+        log.do("utimensat", 99, b"nope", times, 8)
     log.do("utimes", b"nope", c.mem(struct.pack("<QQQQ", 0, 10**6, 0, 0)))
     log.do("futimesat", f, 0, c.mem(struct.pack("<QQQQ", 0, 10**6, 0, 0)))
     log.do("futimesat", f, 0, c.mem(struct.pack("<QQQQ", 7, 5, 8, 6)))

@@ -98,7 +98,6 @@ BAD = {
     "unknown machine": (Elf(machine=999, segs=[Seg()]).build(), "machine-999"),
     "x32": (Elf(32, machine=62, segs=[Seg()]).build(), "x32"),
     "i386 in ELF64": (Elf(64, machine=3, segs=[Seg()]).build(), "64-bit ELF"),
-    "class 3": (Elf(ident=b"\x7fELF\3\1\1" + bytes(9), segs=[Seg()]).build(), "class 3"),
     "object": (Elf(type=1, segs=[Seg()]).build(), "relocatable"),
     "core": (Elf(type=4, segs=[Seg()]).build(), "core dump"),
     "phentsize": (Elf(phentsize=57, segs=[Seg()]).build(), "57 bytes long"),
@@ -121,6 +120,20 @@ def test_parse_bad_file_says_why(case):
     data, reason = BAD[case]
     with pytest.raises(ElfError, match=reason):
         parse(reader(data))
+
+
+def test_parse_goes_by_the_machine_as_linux_does():
+    data = bytearray(Elf(segs=[Seg(data=b"x")]).build())
+    data[4:6] = b"\3\2"
+    assert parse(reader(bytes(data))).bits == 64
+
+
+def test_parse_as_interpreter_leaves_type_and_interp():
+    data = Elf(type=1, segs=[Seg(data=b"x"), Seg(type=PT_INTERP, data=b"/no")]).build()
+    image = parse(reader(data), as_interpreter=True)
+    assert image.interp is None
+    with pytest.raises(ElfError, match="not executable code"):
+        image.check_segments(1 << 47)
 
 
 def test_parse_big_endian_names_the_machine():
