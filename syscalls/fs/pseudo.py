@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlet import getcurrent
-
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import curlwp
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Statvfs, Vattr, Vfs, Vnode
 
 if TYPE_CHECKING:
@@ -30,7 +29,10 @@ _BLKSIZE = 1024
 
 def reader() -> Lwp | None:
     """Return the lwp on whose behalf a file is looked at; None outside of any."""
-    return getattr(getcurrent(), "lwp", None)
+    try:
+        return curlwp()
+    except AttributeError:
+        return None
 
 
 class PseudoVfs(Vfs):
