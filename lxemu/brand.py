@@ -108,6 +108,9 @@ class Brand(Protocol):
     def map_vdso(self, as_: As) -> tuple[int, int]:
         """Map the brand's shared code; return its address and its system call entry, or zeros."""
 
+    def shared_frames(self) -> int:
+        """Return how many frames the brand holds for the whole machine."""
+
     def setup_stack(self, as_: As, plan: StackPlan) -> tuple[int, Any]:
         """Write the first stack of a program; return its stack pointer and its brand data."""
 

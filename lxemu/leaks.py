@@ -37,7 +37,7 @@ def find_leaks(machine: Machine) -> list[str]:
 
 
 def unaccounted_frames(machine: Machine) -> int:
-    """Return the frames in use that neither a page cache nor a tmpfs holds as file data."""
+    """Return the frames in use that are neither file data nor a brand's shared code."""
     phys = machine.phys
     used = phys.nframes - phys.free_frames
     cached = sum(cache.npages for cache in tuple(phys.caches))
@@ -46,4 +46,5 @@ def unaccounted_frames(machine: Machine) -> int:
         vfs = mount.vfs.upper if isinstance(mount.vfs, Overlay) else mount.vfs
         if isinstance(vfs, Tmpfs):
             stored += vfs.npages
-    return used - cached - stored
+    shared = machine.brand64.shared_frames() + machine.brand32.shared_frames()
+    return used - cached - stored - shared

@@ -156,6 +156,10 @@ class LxBrand:
         entry = self.vdso.symbols.get(b"__kernel_vsyscall", 0)
         return base, base + entry if entry else 0
 
+    def shared_frames(self) -> int:
+        """Return the frames of the vDSO; the data page that both brands share counts here for 64."""
+        return self.vdso.npages()
+
     def setup_stack(self, as_: As, plan: StackPlan) -> tuple[int, LxProcData]:
         """Write the first stack; return its stack pointer and what the process keeps of it."""
         return write_stack(as_, plan, self.bits)

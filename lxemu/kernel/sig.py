@@ -103,17 +103,16 @@ def _post(proc: Proc, lwp: Lwp | None, sig: int, info: SigInfo | None) -> None:
 
 
 def signal_lwps(takers: list[Lwp], bit: int) -> None:
-    """Have one of `takers` look at a pending signal of the set `bit`; all of them for SIGKILL."""
-    chosen = None
+    """Have one of `takers` look at a pending signal of the set `bit`; all of them for SIGKILL.
+
+    The first lwp is preferred, then whichever does not block the signal (signal(7)).
+    """
     for taker in takers:
         if bit & _KILL_BIT or not taker.sigmask & bit or taker.machine.sigwaiting(taker) & bit:
             taker.ast = True
-            if bit & _KILL_BIT:
-                wake(taker)
-            elif chosen is None or (taker.state != TS_SLEEP or taker.sleep_sig):
-                chosen = chosen or taker
-    if chosen is not None:
-        wake(chosen)
+            wake(taker)
+            if not bit & _KILL_BIT:
+                return
 
 
 def wake(lwp: Lwp) -> None:

@@ -47,6 +47,12 @@ class Vdso:
         self.symbols = symbols(self.image, bits)
         self._code: AnonObject | None = None
 
+    def npages(self) -> int:
+        """Return how many frames the code holds, and with the 64-bit one the data page."""
+        code = self._code.pages.npages if self._code is not None else 0
+        data = self.vvar.held() if self.bits == 64 else 0
+        return code + data
+
     def map(self, as_: As) -> int:
         """Map `[vvar]` and `[vdso]` where there is room; return the address of the code. ENOMEM."""
         if self._code is None:

@@ -107,6 +107,10 @@ class Vvar:
         #: Monotonic time until which the page needs no refresh.
         self.fresh_until = 0
 
+    def held(self) -> int:
+        """Return how many frames the page takes: none before it is first mapped."""
+        return self._object.pages.npages if self._object is not None else 0
+
     def object(self, phys: PhysMem) -> AnonObject:
         """Return the mappable page."""
         if self._object is None:
