@@ -157,7 +157,7 @@ class LxBrand:
         return base, base + entry if entry else 0
 
     def shared_frames(self) -> int:
-        """Return the frames of the vDSO; the data page that both brands share counts here for 64."""
+        """Return the frames of the vDSO; the 64-bit brand counts the data page of both."""
         return self.vdso.npages()
 
     def setup_stack(self, as_: As, plan: StackPlan) -> tuple[int, LxProcData]:
