@@ -95,8 +95,7 @@ def test_open_flags_ignore_unknown_bits(word):
         (xlat_proc.RESOURCE, 16),
         (xlat_mm.MADVISE, 26),
     ],
-    ids=str,
-    ids=lambda value: f"{value:#x}" if isinstance(value, int) else value.prefix,
+    ids=lambda value: f"{value:#x}" if isinstance(value, int) else value.name,
 )
 def test_strict_tables_refuse(table, word):
     with pytest.raises(KernelError) as caught:
