@@ -18,6 +18,7 @@ from greenlet import getcurrent
 
 from lxemu.cpu.engine import Engine
 from lxemu.cpu.loop import user_loop
+from lxemu.errors import LxemuError
 from lxemu.faults import fault
 from lxemu.kernel import sig
 from lxemu.kernel.clock import Clock, HostClock, VirtualClock
@@ -208,7 +209,10 @@ class Machine:
                 exec_common(lwp, None, program, list(argv), envp)
             except KernelError as error:
                 failure.append(error)
-                raise LwpExit from None
+                self.disp.stopping = True
+                return
+            except LwpExit:
+                return  # The image was bad past the point of no return: the process has died.
             self.lwp_main(first=True)
 
         lwp.greenlet.run = start
@@ -217,8 +221,9 @@ class Machine:
         if self.crash is not None:
             raise MachineFailure(self.crash_report()) from self.crash
         if failure:
-            errno = failure[0].errno
-            raise ExecFailed(errno, f"{os.fsdecode(program)}: {errno.name}")
+            errno, cause = failure[0].errno, failure[0].__cause__
+            reason = str(cause) if isinstance(cause, LxemuError) else errno.name
+            raise ExecFailed(errno, f"{os.fsdecode(program)}: {reason}")
         assert self.status is not None
         return self.status
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import build
 import pytest
 
-import build
 from tests.harness import FIXTURES, Outcome, execute, lxemu, lxemu_env, runs_natively
 
 CASES = [(name, abi) for name, abi, _ in build.programs() if not name.startswith("bench/")]
