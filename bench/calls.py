@@ -1,4 +1,4 @@
-"""Microseconds of CPU for one operation, natively and here, in both ABIs: `python -m bench.calls`."""
+"""Microseconds of CPU for one operation, natively and here: `python -m bench.calls`."""
 
 from __future__ import annotations
 

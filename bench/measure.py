@@ -1,7 +1,7 @@
 """CPU time of whole processes, and the table and JSON that every benchmark prints.
 
-CPU time is user + system of the process and its children, as the host accounts it. The machines this
-runs on are shared: a figure is the least of several runs, and a comparison is made in one run.
+CPU time is user + system of the process and its children, as the host accounts it. The machines
+this runs on are shared: a figure is the least of several runs, and a comparison is made in one run.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures" / "bin"

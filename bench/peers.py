@@ -1,4 +1,4 @@
-"""The programs of bench.programs under qemu-user, where it is installed: `python -m bench.peers`."""
+"""The programs of bench.programs under qemu-user, where installed: `python -m bench.peers`."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from bench.measure import FIXTURES, LXEMU, cpu_seconds, report
 
 def programs() -> list[tuple[str, tuple[str, ...]]]:
     """Return (name, command) of what is measured; host programs only where they exist."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for abi in ("x86_64", "i386"):
-        found.append((f"hello, {abi}", (str(FIXTURES / abi / "hello" / "hello"),)))
-    if shutil.which("true"):
-        found.append(("dynamic true", ("/bin/true",)))
-    found.append(("python3 -c", ("/usr/bin/python3", "-c", "print(1)")))
-    for name in ("sieve", "sha256", "fib", "matmul"):
-        found.append((name, (str(FIXTURES / "x86_64" / "bench" / name),)))
+    guests = FIXTURES / "x86_64" / "bench"
+    found: list[tuple[str, tuple[str, ...]]] = [
+        ("hello, x86_64", (str(FIXTURES / "x86_64" / "hello" / "hello"),)),
+        ("hello, i386", (str(FIXTURES / "i386" / "hello" / "hello"),)),
+        ("dynamic true", ("/bin/true",)),
+        ("python3 -c", ("/usr/bin/python3", "-c", "print(1)")),
+        *((name, (str(guests / name),)) for name in ("sieve", "sha256", "fib", "matmul")),
+    ]
     return [(name, command) for name, command in found if shutil.which(command[0])]
 
 
