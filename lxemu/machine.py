@@ -383,8 +383,9 @@ class Machine:
         What a pipe's reader would see natively is then complete; a daemon that has closed them does
         not keep the machine alive (as with ssh, whose session ends the same way).
         """
+        asked = self.host_signals is not None and self.host_signals.asked_to_end
         for proc in self.procs.values():
-            if not proc.zombie and proc.lwps and holds_host_streams(proc):
+            if not asked and not proc.zombie and proc.lwps and holds_host_streams(proc):
                 return
         self.disp.stopping = True
 

@@ -46,6 +46,8 @@ class HostSignals:
         self.machine = machine
         self.pending: list[int] = []
         self.stop_wanted = False
+        #: SIGTERM or SIGHUP has come: the machine ends with its first program, whatever else runs.
+        self.asked_to_end = False
         self.read_fd, self._write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
         os.set_blocking(self._write_fd, False)
@@ -77,6 +79,7 @@ class HostSignals:
             return
         guest = _TO_FIRST.get(signo)
         if guest is not None:
+            self.asked_to_end |= guest != SIGCONT
             sigtoproc(first, guest, SigInfo(guest, SI_KERNEL))
             return
         guest = _TO_FOREGROUND[signo]
