@@ -11,6 +11,7 @@ Nothing here runs unless a trace is on.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel.errno import Errno, KernelError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from syscalls.personality import Personality
 
     from .stub import Param, Signature
+
+    Special = Callable[["Call", Param, bool], tuple[bool, str | None]]
 
 #: The column at which the result begins, of strace and of truss.
 COLUMN: Final = 40
@@ -160,18 +163,25 @@ class Call:
         params = self.sig.params
         while self.next < len(params):
             param = params[self.next]
-            shown: str | None = ""
-            handled = False
-            if special is not None:
-                handled, shown = special(self, param, entering)
-            if not handled:
-                shown = self.render(param, entering=entering)
+            shown = self._argument(special, param, entering=entering)
             if shown is None:
                 break
             self.next += 1
             if shown:
                 texts.append(shown)
         return texts
+
+    def _argument(self, special: Special | None, param: Param, *, entering: bool) -> str | None:
+        # Memory that the call did not look at may not be there: a trace must not fail for it,
+        # or its error would become the call's.
+        try:
+            if special is not None:
+                handled, shown = special(self, param, entering)
+                if handled:
+                    return shown
+            return self.render(param, entering=entering)
+        except KernelError:
+            return text.pointer(self.word(param))
 
     def _unknown(self) -> list[str]:
         from .trace_calls import UNIMPLEMENTED
@@ -342,7 +352,10 @@ class Call:
         handler = self.sig.handler.__name__ if self.sig else ""
         self.shape = RESULT.get(handler, "d")
         finish = FINISH.get(handler)
-        extra = finish(self) if finish else ""
+        extra = ""
+        if finish:
+            with suppress(KernelError):
+                extra = finish(self)
         if self.shape == "x":
             shown = hex(result & self.model.mask) if result else "0"
         elif self.shape == "o":

@@ -443,6 +443,8 @@ def sigreturn_mask(call: Call) -> str:
 
 def _llseek(call: Call, param: Param, entering: bool) -> Answer:
     """Write the two halves of the offset as one, and the result behind the pointer."""
+    if param.first == 0:
+        return _TYPED
     if param.first == 1:
         high, low = call.args[1], call.args[2]
         offset = (high & 0xFFFFFFFF) << 32 | low & 0xFFFFFFFF

@@ -423,3 +423,28 @@ def test_i386_masks_its_words():
         "mmap2(NULL, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0x1000)"
         " = 0xf7fc0000"
     )
+
+
+@pytest.mark.parametrize("personality", [x86_64(), i386()], ids=lambda p: p.name)
+@pytest.mark.parametrize("word", [0, 1, 0xDEAD0000, (1 << 64) - 1], ids=hex)
+@pytest.mark.parametrize("result", [0, 1, 64, -14, -512, None], ids=str)
+def test_no_call_makes_the_trace_fail(personality, word, result):
+    # An error of the trace would become the error of the traced call.
+    lwp = make_lwp(personality.bits)
+    words = (word & personality.model.mask,) * 6
+    for nr in range(463):
+        for style in (Style(), Style(verbose=True), Style(native=True)):
+            line = format_call(lwp, personality, nr, words, "both", result, style)
+            assert line.startswith(personality.names[nr] + "(")
+            assert ") " in line
+
+
+def test_llseek_is_one_offset():
+    lwp = make_lwp(32)
+    at = lwp.as_.put((6).to_bytes(8, "little"))
+    nr = i386().names.index("_llseek")
+    words = (3, 0xFFFFFFFF, 0xFFFFFFFB, at, 2, 0)
+
+    assert format_call(lwp, i386(), nr, words, "both", 0) == (
+        "_llseek(3, -5, [6], SEEK_END)           = 0"
+    )
