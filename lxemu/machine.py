@@ -34,6 +34,8 @@ from lxemu.kernel.sched import Dispatcher
 from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
 from lxemu.kernel.vfs.fdtable import FdTable
+from lxemu.kernel.vfs.lookup import lookupname
+from lxemu.kernel.vfs.vnode import VDIR
 from lxemu.kernel.zone import Zone
 from lxemu.leaks import find_leaks, unaccounted_frames
 from lxemu.namespace import build_namespace, holds_host_streams, open_stdio
@@ -68,6 +70,15 @@ class Mount(NamedTuple):
     host: bytes
     guest: bytes
     readonly: bool = False
+
+
+class Crash(NamedTuple):
+    """An lwp that a fault killed: its registers as text, and the code where it stood."""
+
+    registers: str
+    pc: int
+    code: bytes
+    bits: int
 
 
 class ExitStatus(NamedTuple):
@@ -126,7 +137,7 @@ class Machine:
         self._as_users: dict[int, int] = {}
         self._sigwait: dict[Lwp, int] = {}
         self.unsupported_calls: dict[tuple[str, str], int] = {}
-        self.fatal: list[str] = []
+        self.fatal: list[Crash] = []
         self.crash: BaseException | None = None
         self.status: ExitStatus | None = None
         self.first: Proc | None = None
@@ -223,14 +234,22 @@ class Machine:
         if failure:
             errno, cause = failure[0].errno, failure[0].__cause__
             reason = str(cause) if isinstance(cause, LxemuError) else errno.name
+            if errno is Errno.EACCES and self._is_directory(proc, program):
+                reason = "is a directory"
             raise ExecFailed(errno, f"{os.fsdecode(program)}: {reason}")
         assert self.status is not None
         return self.status
 
     def _chdir(self, proc: Proc) -> None:
-        from lxemu.kernel.vfs.lookup import lookupname
-
         proc.fs.cwd = lookupname(proc.fs.root, proc.fs.root, self.config.cwd, proc.cred)
+
+    @staticmethod
+    def _is_directory(proc: Proc, program: bytes) -> bool:
+        start = proc.fs.root if program.startswith(b"/") else proc.fs.cwd
+        try:
+            return lookupname(start, proc.fs.root, program, proc.cred).vnode.type == VDIR
+        except KernelError:
+            return False
 
     def lwp_main(self, *, first: bool = False) -> None:
         """Body of an lwp's greenlet: user mode and traps until the lwp ends."""
@@ -448,7 +467,12 @@ class Machine:
     def fatal_signal(self, lwp: Lwp, info: SigInfo) -> None:
         """Keep the state of an lwp that a fault kills, for the report of --stats."""
         if info.trapno or info.addr:
-            self.fatal.append(lwp.regs.dump())
+            pc = lwp.regs.pc
+            try:
+                code = lwp.as_.copyin(pc, min(32, 4096 - (pc & 0xFFF)))
+            except KernelError:
+                code = b""
+            self.fatal.append(Crash(lwp.regs.dump(), pc, code, lwp.brand.bits))
 
     def core_dump(self, _lwp: Lwp, _info: SigInfo) -> bool:
         """Write a core file; there is none yet, so the status does not claim one."""

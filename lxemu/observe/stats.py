@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 def print_stats(machine: Machine, out: TextIO) -> None:
     """Write the report of a machine whose programs have ended."""
-    for dump in machine.fatal:
-        out.write(f"{dump}\n")
+    for crash in machine.fatal:
+        out.write(f"{crash.registers}\n")
+        for line in disassemble(crash.pc, crash.code, crash.bits):
+            out.write(f"    {line}\n")
     used = resource.getrusage(resource.RUSAGE_SELF)
     held = (machine.phys.nframes - machine.phys.free_frames) * 4
     out.write(
@@ -25,3 +27,11 @@ def print_stats(machine: Machine, out: TextIO) -> None:
     for (name, reason), count in calls:
         times = "once" if count == 1 else f"{count} times"
         out.write(f"lxemu: unsupported: {name}, {times}: {reason}\n")
+
+
+def disassemble(pc: int, code: bytes, bits: int) -> list[str]:
+    """Return the first instructions at `pc` as text."""
+    from capstone import CS_ARCH_X86, CS_MODE_32, CS_MODE_64, Cs
+
+    engine = Cs(CS_ARCH_X86, CS_MODE_64 if bits == 64 else CS_MODE_32)
+    return [f"{at:#x}: {name} {text}" for at, _, name, text in engine.disasm_lite(code, pc, 4)]

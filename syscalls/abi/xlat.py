@@ -153,7 +153,7 @@ class FlagTable:
         if rest:
             text = hex(rest)
             if not parts and not native:
-                text += f" /* {self.name}_??? */"
+                text += f" /* {self.name} */" if "?" in self.name else f" /* {self.name}_??? */"
             parts.append(text)
         return "|".join(parts) if parts else self.zero
 
