@@ -73,8 +73,9 @@ class Mount(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """An lwp that a fault killed: its registers as text, and the code where it stood."""
+    """An lwp that a fault killed: the signal, its registers as text, the code where it stood."""
 
+    info: SigInfo
     registers: str
     pc: int
     code: bytes
@@ -472,7 +473,7 @@ class Machine:
                 code = lwp.as_.copyin(pc, min(32, 4096 - (pc & 0xFFF)))
             except KernelError:
                 code = b""
-            self.fatal.append(Crash(lwp.regs.dump(), pc, code, lwp.brand.bits))
+            self.fatal.append(Crash(info, lwp.regs.dump(), pc, code, lwp.brand.bits))
 
     def core_dump(self, _lwp: Lwp, _info: SigInfo) -> bool:
         """Write a core file; there is none yet, so the status does not claim one."""

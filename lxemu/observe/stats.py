@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING, TextIO
 
+from lxemu.kernel import signal
+
 if TYPE_CHECKING:
     from lxemu.machine import Machine
 
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
 def print_stats(machine: Machine, out: TextIO) -> None:
     """Write the report of a machine whose programs have ended."""
     for crash in machine.fatal:
-        out.write(f"{crash.registers}\n")
+        signo, addr = crash.info.signo, crash.info.addr
+        names = (name for name, value in vars(signal).items() if value == signo)
+        name = next((n for n in names if n.startswith("SIG")), f"signal {signo}")
+        out.write(f"lxemu: {name} at {crash.pc:#x}, address {addr:#x}\n{crash.registers}\n")
         for line in disassemble(crash.pc, crash.code, crash.bits):
             out.write(f"    {line}\n")
     used = resource.getrusage(resource.RUSAGE_SELF)

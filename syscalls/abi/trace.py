@@ -129,10 +129,10 @@ class Call:
         when the call does not return. *column* is how much of the line is written already.
         """
         if result is not None:
-            # a sigreturn gives back the whole register, whatever its sign
+            # a sigreturn gives back a whole register; strace shows a word of i386 without a sign
             bits = self.model.bits
             result &= self.model.mask
-            if result >> (bits - 1):
+            if result >> (bits - 1) and (bits == 64 or result > self.model.mask - 4095):
                 result -= 1 << bits
         self.result = result
         if result is not None and -4095 <= result < 0:
