@@ -30,7 +30,7 @@ from .trace_more import (
     select_result,
 )
 from .xlat_file import AT_NOFOLLOW_EMPTY, WHENCE
-from .xlat_proc import CLONE, FUTEX, WAIT, WAIT4
+from .xlat_proc import CLONE, FUTEX, SCHED, WAIT
 from .xlat_signal import SIG_HOW
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _open(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
 
 def _wait4(call: Call, param: Param, entering: bool) -> Answer:
     if param.name in ("options",):
-        return True, WAIT4.text(call.word(param) & 0xFFFFFFFF)
+        return True, WAIT.text(call.word(param) & 0xFFFFFFFF)
     if param.name not in ("wstatus", "rusage"):
         return _TYPED
     if entering:
@@ -401,6 +401,16 @@ def _groups(call: Call, param: Param, entering: bool) -> Answer:
     return True, "[" + ", ".join(map(str, ids)) + "]"
 
 
+def _policy(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    if param.name in ("policy", "algorithm"):
+        return True, SCHED.text(call.word(param) & 0xFFFFFFFF)
+    return _TYPED
+
+
+def _policy_result(call: Call) -> str:
+    return SCHED.text(call.result or 0)
+
+
 def _time_result(call: Call) -> str:
     return text.date(call.result) if call.result else ""
 
@@ -508,8 +518,8 @@ def _rseq(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
 
 
 def _mremap(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
-    """Write the new address only where it counts: MREMAP_FIXED, MREMAP_DONTUNMAP."""
-    if param.first == 4 and not call.value_of("flags") & 6:
+    """Write the new address only where it counts: MREMAP_MAYMOVE|MREMAP_FIXED."""
+    if param.first == 4 and call.value_of("flags") & 3 != 3:
         return True, ""
     return _TYPED
 
@@ -539,6 +549,9 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "mmap": _mmap,
     "mmap2": _mmap,
     "mremap": _mremap,
+    "sched_get_priority_max": _policy,
+    "sched_get_priority_min": _policy,
+    "sched_setscheduler": _policy,
     "llseek": _llseek,
     "truncate": _truncate64,
     "ftruncate": _truncate64,
@@ -593,6 +606,7 @@ FINISH: Final[dict[str, Callable[[Call], str]]] = {
     "time_": _time_result,
     "rt_sigtimedwait": _signal_result,
     "personality": _personality_result,
+    "sched_getscheduler": _policy_result,
     "set_thread_area": _entry_number,
     "poll": poll_result,
     "ppoll": poll_result,

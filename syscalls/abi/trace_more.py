@@ -353,7 +353,8 @@ def _termios(call: Call, addr: int) -> str:
 # -- prctl --------------------------------------------------------------------------------------
 
 _PR_NO_ARG: Final = frozenset({3, 7, 14, 21, 27, 30, 34})
-_PR_DECIMAL: Final = frozenset({4, 8, 13, 29, 36, 41})
+_PR_DECIMAL: Final = frozenset({8, 13, 29, 36, 41})
+_DUMPABLE: Final = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
 
 
 def prctl(call: Call, param: Param, entering: bool) -> Answer:
@@ -376,7 +377,15 @@ def prctl(call: Call, param: Param, entering: bool) -> Answer:
     if option in (2, 37) and not index:
         if entering:
             return _LATER
-        return True, text.pointer(word) if call.errno else _int_at(call, word)
+        if call.errno:
+            return True, text.pointer(word)
+        number = call.as_.load_u32(word)
+        return True, f"[{lx_signal_name(number) if option == 2 and number else number}]"
+    if option == 4:
+        shown = _DUMPABLE[word] if word < 3 else f"{word:#x} /* SUID_DUMP_??? */"
+        return True, "" if index else shown
+    if option in (38, 39):
+        return True, str(word)
     if option in (1, 2, 37) or (option in _PR_DECIMAL and index):
         return True, ""
     if option in _PR_DECIMAL:
@@ -386,6 +395,5 @@ def prctl(call: Call, param: Param, entering: bool) -> Answer:
 
 def prctl_result(call: Call) -> str:
     """Return the text after the result: what PR_GET_DUMPABLE gave."""
-    names = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
     result = call.result or 0
-    return names[result] if call.args[0] & 0xFFFFFFFF == 3 and result < 3 else ""
+    return _DUMPABLE[result] if call.args[0] & 0xFFFFFFFF == 3 and result < 3 else ""

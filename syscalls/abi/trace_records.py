@@ -167,14 +167,15 @@ def sigaction(v: r.SigAction) -> str:
     """Write struct sigaction; the restorer only where the flag says that there is one."""
     handler = {0: "SIG_DFL", 1: "SIG_IGN"}.get(v.handler, hex(v.handler))
     flags = SA_FLAGS.to_lx[v.flags]
-    member = "sa_sigaction" if flags & 4 and v.handler > 1 else "sa_handler"
     restorer = f", sa_restorer={text.pointer(v.restorer)}" if flags & 0x04000000 else ""
     mask = text.sigset(sigset_to_lx(v.mask))
-    return f"{{{member}={handler}, sa_mask={mask}, sa_flags={SA_FLAGS.text(flags)}{restorer}}}"
+    return f"{{sa_handler={handler}, sa_mask={mask}, sa_flags={SA_FLAGS.text(flags)}{restorer}}}"
 
 
 def siginfo(v: r.SigInfo) -> str:
     """Write siginfo_t, the members that signal and code give a meaning."""
+    if not (v.signo or v.code or v.errno):
+        return "{}"
     lx = TO_LX[v.signo] if 0 <= v.signo < len(TO_LX) else v.signo
     code = SI_CODES.to_lx[v.code]
     parts = [f"si_signo={lx_signal_name(lx)}", f"si_code={code_name(lx, code)}"]
@@ -185,7 +186,8 @@ def siginfo(v: r.SigInfo) -> str:
         shown = str(status) if code == 1 else kernel_signal(v.status)
         tick = 10_000_000
         parts += [f"si_pid={v.pid}", f"si_uid={v.uid}", f"si_status={shown}"]
-        parts += [f"si_utime={v.utime // tick}", f"si_stime={v.stime // tick}"]
+        parts.append(f"si_utime={text.ticks(v.utime // tick)}")
+        parts.append(f"si_stime={text.ticks(v.stime // tick)}")
     elif lx in (4, 5, 7, 8, 11) and code > 0:
         parts.append(f"si_addr={text.pointer(v.addr)}")
     elif code == -2:
@@ -303,7 +305,9 @@ def flock(v: r.Flock) -> str:
 
 def tms(v: r.Tms) -> str:
     """Write struct tms."""
-    return "{" + ", ".join(f"tms_{n}={x}" for n, x in zip(v._fields, v, strict=True)) + "}"
+    return (
+        "{" + ", ".join(f"tms_{n}={text.ticks(x)}" for n, x in zip(v._fields, v, strict=True)) + "}"
+    )
 
 
 def timezone(v: r.Timezone) -> str:

@@ -107,6 +107,11 @@ def date(sec: int, fraction: str = "") -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", local) + fraction + time.strftime("%z", local)
 
 
+def ticks(count: int) -> str:
+    """Write a number of clock ticks of 1/100 s; the seconds in a comment unless it is zero."""
+    return f"{count} /* {count // 100}.{count % 100:02d} s */" if count else "0"
+
+
 def limit(value: int, infinity: int) -> str:
     """Write a resource limit: infinity by name, multiples of 1024 as such."""
     if value == infinity:

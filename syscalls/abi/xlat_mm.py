@@ -54,7 +54,7 @@ MREMAP: Final = FlagTable(
     (2, 2, "MREMAP_FIXED"),
     (4, 4, "MREMAP_DONTUNMAP"),
 )
-MSYNC: Final = FlagTable("MS", (1, 1, "MS_ASYNC"), (2, 2, "MS_INVALIDATE"), (4, 4, "MS_SYNC"))
+MSYNC: Final = FlagTable("MS", (4, 4, "MS_SYNC"), (1, 1, "MS_ASYNC"), (2, 2, "MS_INVALIDATE"))
 #: madvise: illumos' values where it has the advice (MADV_PURGE is Linux's DONTNEED), 1000+ ours.
 MADVISE: Final = EnumTable(
     "MADV",

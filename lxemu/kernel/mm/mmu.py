@@ -35,12 +35,12 @@ class Mmu:
     kernel_entry: top-level table entry of the supervisor's pages, shared by every hat.
     """
 
-    __slots__ = ("flush", "invalidate", "kernel_entry", "live", "stale")
+    # Class attributes, no slots: an engine that goes away deletes its own and these show again.
+    flush: Callable[[], None] = staticmethod(_no_flush)
+    invalidate: Callable[[int], None] = staticmethod(_no_invalidate)
 
     def __init__(self) -> None:
         self.live: Hat | None = None
-        self.flush: Callable[[], None] = _no_flush
-        self.invalidate: Callable[[int], None] = _no_invalidate
         self.stale = False
         self.kernel_entry = 0
 

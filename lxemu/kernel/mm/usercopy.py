@@ -117,20 +117,7 @@ class UserCopy:
 
     def _copyin(self, addr: int, n: int) -> bytes:
         ram = self._ram
-        pa = self._pa_read(addr)
-        size = min(n, PAGESIZE - (addr & _MASK))
-        if size == n:
-            return ram[pa : pa + n]
-        parts = [ram[pa : pa + size]]
-        left = n - size
-        addr += size
-        while left > 0:
-            pa = self._pa_read(addr)
-            size = min(left, PAGESIZE)
-            parts.append(ram[pa : pa + size])
-            addr += size
-            left -= size
-        return b"".join(parts)
+        return b"".join([ram[pa:end] for pa, end in self._runs(addr, n, write=False)])
 
     def copyout(self, addr: int, data: bytes | bytearray | memoryview) -> None:
         """Store *data* in user memory. On EFAULT the pages before the bad one have been written."""
@@ -150,20 +137,70 @@ class UserCopy:
 
     def _copyout(self, addr: int, data: bytes | bytearray | memoryview) -> None:
         ram = self._ram
-        left = n = len(data)
         view = memoryview(data)
-        while left > 0:
-            pa = self._pa_write(addr)
-            size = min(left, PAGESIZE - (addr & _MASK))
-            ram[pa : pa + size] = view[n - left : n - left + size]
-            addr += size
-            left -= size
+        at = 0
+        for pa, end in self._runs(addr, len(data), write=True):
+            ram[pa:end] = view[at : at + end - pa]
+            at += end - pa
+
+    def _runs(self, addr: int, n: int, *, write: bool) -> Iterator[tuple[int, int]]:
+        """Yield (first, last + 1) physical addresses of [addr, addr+n), neighbours joined.
+
+        Pages are faulted in when their turn comes. EFAULT comes after all that is before it.
+        """
+        q = self._q
+        need = _RW if write else 1
+        start = end = -1
+        if write:
+            self.mmu.settle()
+        while n > 0:
+            first = addr >> PAGESHIFT & 511
+            last = min(first + ((addr & _MASK) + n + _MASK >> PAGESHIFT), 512)
+            index = self._leaves.get(addr >> 21)
+            ptes = q[index + first : index + last].tolist() if index is not None else ()
+            for pte in ptes:
+                if pte & need != need:
+                    break
+                pa = (pte & _ADDR) + (addr & _MASK)
+                if write and self._xframes[pa >> PAGESHIFT]:
+                    self.mmu.invalidate(pa >> PAGESHIFT)
+                size = min(n, PAGESIZE - (addr & _MASK))
+                if pa != end:
+                    if end >= 0:
+                        yield start, end
+                    start = pa
+                end = pa + size
+                addr += size
+                n -= size
+            else:
+                if ptes:
+                    continue
+            if end >= 0:
+                yield start, end
+                start = end = -1
+            if write:
+                self._pa_write(addr)
+            else:
+                self._pa_read(addr)
+        if end >= 0:
+            yield start, end
 
     def copyinstr(self, addr: int, limit: int) -> bytes:
         """Return the string at *addr* without its NUL, which must be among the first *limit* bytes.
 
         OverlongString if it is not.
         """
+        index = self._leaves.get(addr >> 21)
+        if index is not None:
+            pte = self._q[index + (addr >> PAGESHIFT & 511)]
+            if pte & 1:
+                pa = (pte & _ADDR) + (addr & _MASK)
+                end = self._ram.find(b"\0", pa, pa + min(PAGESIZE - (addr & _MASK), limit))
+                if end >= 0:
+                    return self._ram[pa:end]
+        return self._copyinstr(addr, limit)
+
+    def _copyinstr(self, addr: int, limit: int) -> bytes:
         parts: list[bytes] = []
         while limit > 0:
             pa = self._pa_read(addr)
@@ -281,19 +318,8 @@ class UserCopy:
     def spans(self, addr: int, n: int, write: bool = False) -> Iterator[memoryview]:
         """Yield views of [addr, addr+n), neighbours in memory joined. EFAULT at the bad page.
 
-        A view is good until the mapping changes: use it before the next call that may block.
+        A view, and the iteration, is good until the mapping changes: do not block in between.
         """
-        access = self._pa_write if write else self._pa_read
-        start = end = -1
-        while n > 0:
-            pa = access(addr)
-            size = min(n, PAGESIZE - (addr & _MASK))
-            if pa != end:
-                if end >= 0:
-                    yield self._mv[start:end]
-                start = pa
-            end = pa + size
-            addr += size
-            n -= size
-        if end >= 0:
-            yield self._mv[start:end]
+        mv = self._mv
+        for pa, end in self._runs(addr, n, write=write):
+            yield mv[pa:end]

@@ -120,6 +120,11 @@ class FifoVnode(Vnode):
         Raises ENXIO for a writer with O_NONBLOCK and no reader, EINTR.
         """
         mode = file.flags & (FREAD | FWRITE)
+        if self.realvp is None:
+            # A pipe opened again through a descriptor's name never waits for its other end.
+            self.attach(file)
+            file.data = None
+            return None
         if mode == FWRITE and file.flags & O_NONBLOCK and not self.readers:
             raise KernelError(Errno.ENXIO)
         seen_r, seen_w = self.rcount, self.wopens

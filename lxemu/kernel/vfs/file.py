@@ -241,6 +241,8 @@ class File:
     def getfl(self) -> int:
         """Return the status flags and access mode as open takes them (F_GETFL)."""
         flags = self.flags
+        if flags & O_PATH:
+            return flags
         return flags & ~(FREAD | FWRITE) | ((flags & (FREAD | FWRITE)) - 1) & 3
 
     def setfl(self, flags: int) -> None:

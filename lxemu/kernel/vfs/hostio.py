@@ -77,6 +77,12 @@ class HostStream(Vnode):
         self._poll.register(self.io, 0)
         self._head: FdPollhead | None = None
 
+    def __del__(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        if self.io != self.fd:
+            close_quietly(self.io)
+
     def _reopen(self) -> None:
         """Get an open file of our own, so that it can be non-blocking without others noticing."""
         how = fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE
@@ -128,12 +134,12 @@ class HostStream(Vnode):
             return
         if self.io != self.fd:
             close_quietly(self.io)
+            self.io = self.fd
         if self._sock is not None:
             self._sock.close()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, self.fd)
         os.close(null)
-        self.io = self.fd
 
     # -- transfer -------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def _copy_attributes(node: TmpNode, attr: Vattr) -> None:
     node.atime = attr.atime
     node.mtime = attr.mtime
     node.ctime = attr.ctime
-    node.btime = attr.btime or attr.ctime
+    node.btime = attr.btime
 
 
 def _is_whiteout(node: Vnode) -> bool:

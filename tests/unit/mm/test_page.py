@@ -81,6 +81,17 @@ def test_executable_frame_is_invalidated_before_reuse(phys, cpu):
     phys.page_rele(pfn)
 
 
+def test_frames_outlive_the_engine(phys, cpu):
+    pfn = phys.page_alloc()
+    phys.xframes[pfn] = 1
+    del phys.mmu.flush, phys.mmu.invalidate  # what the engine does when it is closed
+    phys.page_rele(pfn)
+    phys.page_rele(phys.page_alloc())
+    phys.mmu.stale = True
+    phys.mmu.settle()
+    assert cpu.invalidated == []
+
+
 def test_large_frees_give_host_memory_back(phys, cpu, monkeypatch):
     monkeypatch.setattr(page, "_TRIM_HIGH", 64)
     pfns = [phys.page_alloc() for _ in range(512)]

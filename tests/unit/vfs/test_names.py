@@ -12,6 +12,7 @@ from lxemu.kernel.vfs.mount import RECENT_NAMES, MountTable
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.tmpfs import TmpDir, Tmpfs, TmpNode
 from lxemu.kernel.vfs.vnode import (
+    AT_ATIME,
     VDIR,
     VFS_NOEXEC,
     VFS_RDONLY,
@@ -380,7 +381,7 @@ def test_directory_links_and_times(phys):
     assert one.lookup(b"y").readdir(0)[1].nodeid == one.getattr().nodeid
     file = top.create(b"f", 0o644, VREG, Cred())
     changed = file.getattr()
-    file.setattr(0x200, Vattr(atime=5), Cred())
+    file.setattr(AT_ATIME, Vattr(atime=5), Cred())
     assert file.getattr().atime == 5
     assert file.getattr().ctime > changed.ctime
     file.read(0, 1)
