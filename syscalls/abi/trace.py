@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 #: The column at which the result begins, of strace and of truss.
 COLUMN: Final = 40
 TRUSS_COLUMN: Final = 49
+_EINTR: Final = 4
+_ERESTARTNOHAND: Final = 514
 #: A pointer parameter with one of these names is a path (a handler that must look at it late).
 _PATHS: Final = frozenset(
     {"path", "pathname", "oldpath", "newpath", "target", "linkpath", "filename", "name"}
@@ -137,11 +139,30 @@ class Call:
         self.result = result
         if result is not None and -4095 <= result < 0:
             self.errno = -result
+        if self.errno == _EINTR:
+            self.errno = self._interrupted()
         texts = self._arguments(entering=False)
-        rest = ", ".join(texts) + ")"
+        rest = ", ".join(texts) + self._rest() + ")"
         edge = TRUSS_COLUMN if self.style.native else COLUMN
         pad = " " * max(edge - column - len(rest), 1)
         return rest + pad + self._result()
+
+    def _interrupted(self) -> int:
+        """Return what ptrace shows of an interrupted call: EINTR, or a number to restart it by."""
+        from .trace_calls import INTERRUPTED
+
+        if self.sig is None:
+            return _EINTR
+        number = INTERRUPTED.get(self.sig.handler.__name__, _EINTR)
+        if self.name.startswith("clock_nanosleep") and self.value_of("flags") & 1:
+            return _ERESTARTNOHAND
+        return number
+
+    def _rest(self) -> str:
+        from .trace_calls import REST
+
+        rest = REST.get(self.sig.handler.__name__) if self.sig else None
+        return rest(self) if rest else ""
 
     # -- arguments ------------------------------------------------------------------------------
 

@@ -164,26 +164,74 @@ def _waitid(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
     return _TYPED
 
 
-def _clone(call: Call, param: Param, entering: bool) -> Answer:
-    """Write clone(2) as strace has it: stack, flags with the signal, then what the flags need."""
-    if not entering:
-        return True, ""
+def _clone(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write a clone as strace has it: stack and flags on entry, the rest by `_clone_rest`."""
     if param.first:
         return True, ""
     flags = call.args[0]
-    stack, ptid = call.args[1], call.args[2]
+    signal, rest = flags & 0xFF, flags & ~0xFF
+    # strace has no name for CLONE_DETACHED (0x400000), and puts what it cannot name last
+    names = [CLONE.text(rest & ~0x400000)] if rest & ~0x400000 else []
+    if rest & 0x400000:
+        names.append("0x400000")
+    if signal:
+        names.append(lx_signal_name(signal))
+    shown = "|".join(names) or "0"
+    return True, f"child_stack={text.pointer(call.args[1])}, flags={shown}"
+
+
+def _clone_rest(call: Call) -> str:
+    flags, ptid = call.args[0], call.args[2]
     ctid, tls = (call.args[3], call.args[4]) if call.model is LP64 else call.args[4:2:-1]
-    signal = flags & 0xFF
-    names = CLONE.text(flags & ~0xFF) if flags & ~0xFF else ""
-    last = lx_signal_name(signal) if signal else ("" if names else "0")
-    parts = [f"child_stack={text.pointer(stack)}", f"flags={'|'.join(filter(None, (names, last)))}"]
+    parts = [""]
     if flags & 0x100000:
-        parts.append(f"parent_tid={text.pointer(ptid)}")
+        parts.append(f"parent_tid={_tid_at(call, ptid)}")
     if flags & 0x80000:
-        parts.append(f"tls={text.pointer(tls)}")
+        parts.append(f"tls={_tls(call, tls)}")
     if flags & 0x01200000:
         parts.append(f"child_tidptr={text.pointer(ctid)}")
-    return True, ", ".join(parts)
+    return ", ".join(parts)
+
+
+def _tid_at(call: Call, addr: int) -> str:
+    """Return the id that the call stored, or the address when there is none."""
+    if call.errno:
+        return text.pointer(addr)
+    try:
+        return f"[{call.as_.load_u32(addr)}]"
+    except KernelError:
+        return text.pointer(addr)
+
+
+def _tls(call: Call, tls: int) -> str:
+    """Return the thread pointer, which is a segment descriptor in memory on i386."""
+    if call.model is LP64:
+        return text.pointer(tls)
+    codec = record_codec(rec.UserDesc, call.model)
+    try:
+        return records.user_desc(codec.unpack(call.as_.copyin(tls, codec.size)))
+    except KernelError:
+        return text.pointer(tls)
+
+
+def _clone3(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write the structure on entry; its size follows what the call stored (`_clone3_rest`)."""
+    if param.first:
+        return True, ""
+    return (False, None) if entering else (True, "")
+
+
+def _clone3_rest(call: Call) -> str:
+    size = call.args[1]
+    shown = f"{size}"
+    try:
+        flags = call.as_.load_u32(call.args[0])
+        ptid = int.from_bytes(call.as_.copyin(call.args[0] + 24, 8), "little")
+    except KernelError:
+        return f", {shown}"
+    if flags & 0x100000 and not call.errno:
+        return f" => {{parent_tid={_tid_at(call, ptid)}}}, {shown}"
+    return f", {shown}"
 
 
 def _mmap(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
@@ -242,7 +290,7 @@ def _sleep(call: Call, param: Param, entering: bool) -> Answer:
         return _TYPED
     if entering:
         return _LATER
-    if call.errno == 4 and isinstance(param.spec, RecordSpec):
+    if call.errno in (4, 514, 516) and isinstance(param.spec, RecordSpec):
         return True, call.record_at(call.word(param), param.spec)
     return True, text.pointer(call.word(param))
 
@@ -524,6 +572,31 @@ def _mremap(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
     return _TYPED
 
 
+def _sigsuspend(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    """Write the mask alone: the first two words of the i386 call count for nothing."""
+    return (True, "") if param.first < 2 else _TYPED
+
+
+def _handler(value: int) -> str:
+    return {0: "SIG_DFL", 1: "SIG_IGN"}.get(value, hex(value))
+
+
+def _signal(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
+    return (True, _handler(call.word(param))) if param.first else _TYPED
+
+
+def _signal_old(call: Call) -> str:
+    result = call.result or 0
+    call.shape = "x"
+    return _handler(result) if result < 2 else ""
+
+
+def _mask_result(call: Call) -> str:
+    call.shape = "x"
+    old = "old " if call.name == "ssetmask" else ""
+    return f"{old}mask {text.sigset(call.result or 0)}"
+
+
 def _sendfile(call: Call, param: Param, entering: bool) -> Answer:
     """Write the offset before and after."""
     if param.name != "offset" or not isinstance(param.spec, RecordSpec):
@@ -545,10 +618,13 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "waitpid": _wait4,
     "waitid": _waitid,
     "clone": _clone,
+    "clone3": _clone3,
     "clone_i386": _clone,
     "mmap": _mmap,
     "mmap2": _mmap,
     "mremap": _mremap,
+    "sigsuspend": _sigsuspend,
+    "signal": _signal,
     "sched_get_priority_max": _policy,
     "sched_get_priority_min": _policy,
     "sched_setscheduler": _policy,
@@ -594,6 +670,28 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "prctl": prctl,
 }
 
+#: Arguments that belong behind all others and are known at the end only; the text begins with
+#: its own separator.
+REST: Final[dict[str, Callable[[Call], str]]] = {
+    "clone": _clone_rest,
+    "clone_i386": _clone_rest,
+    "clone3": _clone3_rest,
+}
+#: What ptrace sees of an interrupted call that is never restarted for a handler: by kind, the
+#: number that the kernel uses inside (ERESTARTNOHAND, ERESTART_RESTARTBLOCK).
+INTERRUPTED: Final[dict[str, int]] = {
+    "pause": 514,
+    "sigsuspend": 514,
+    "rt_sigsuspend": 514,
+    "select": 514,
+    "old_select": 514,
+    "pselect6": 514,
+    "ppoll": 514,
+    "poll": 516,
+    "nanosleep": 516,
+    "clock_nanosleep": 516,
+    "futex": 516,
+}
 #: Text of calls that take their arguments from elsewhere than the registers.
 ALONE: Final[dict[str, Callable[[Call], str]]] = {
     "rt_sigreturn": sigreturn_mask,
@@ -606,6 +704,9 @@ FINISH: Final[dict[str, Callable[[Call], str]]] = {
     "time_": _time_result,
     "rt_sigtimedwait": _signal_result,
     "personality": _personality_result,
+    "signal": _signal_old,
+    "sgetmask": _mask_result,
+    "ssetmask": _mask_result,
     "sched_getscheduler": _policy_result,
     "set_thread_area": _entry_number,
     "poll": poll_result,

@@ -10,7 +10,7 @@ from . import trace_text as text
 from .xlat_file import LOCK_TYPE, STATX_MASK, WHENCE
 from .xlat_poll import EPOLL_EVENTS, POLL_EVENTS
 from .xlat_proc import CLONE, SCHED
-from .xlat_signal import SA_FLAGS, SI_CODES, SS_FLAGS
+from .xlat_signal import SA_FLAGS, SI_CODES, SIGEV, SS_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +197,7 @@ def siginfo(v: r.SigInfo) -> str:
         pass
     else:
         parts += [f"si_pid={v.pid}", f"si_uid={v.uid}"]
-        if code == -1 or v.value:
+        if v.value:
             parts.append(_sigval(v.value))
     return "{" + ", ".join(parts) + "}"
 
@@ -351,6 +351,21 @@ def clone_args(v: r.CloneArgs) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
+def sigevent(v: r.Sigevent) -> str:
+    """Write struct sigevent."""
+    parts = []
+    if v.value:
+        number = (v.value & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+        parts.append(f"sigev_value={{sival_int={number}, sival_ptr={text.pointer(v.value)}}}")
+    lx = TO_LX[v.signo] if 0 <= v.signo < len(TO_LX) else v.signo
+    signals = v.notify in (0, 2, 4)
+    parts.append(f"sigev_signo={lx_signal_name(lx) if signals and lx > 0 else lx}")
+    parts.append(f"sigev_notify={SIGEV.text(v.notify)}")
+    if v.notify == 4:
+        parts.append(f"sigev_notify_thread_id={v.tid}")
+    return "{" + ", ".join(parts) + "}"
+
+
 def user_desc(v: r.UserDesc) -> str:
     """Write struct user_desc."""
     entry = -1 if v.entry == 0xFFFFFFFF else v.entry
@@ -394,6 +409,7 @@ TEXT: Final[dict[str, Callable[[Any], str]]] = {
     "SchedAttr": sched_attr,
     "CloneArgs": clone_args,
     "UserDesc": user_desc,
+    "Sigevent": sigevent,
 }
 
 

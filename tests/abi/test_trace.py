@@ -439,6 +439,41 @@ def test_no_call_makes_the_trace_fail(personality, word, result):
             assert ") " in line
 
 
+@pytest.mark.parametrize(
+    ("name", "args", "wanted"),
+    [
+        ("pause", (), "ERESTARTNOHAND (To be restarted if no handler)"),
+        ("poll", (0, 0, 1000), "ERESTART_RESTARTBLOCK (Interrupted by signal)"),
+        ("clock_nanosleep", (1, 1, 0, 0), "ERESTARTNOHAND (To be restarted if no handler)"),
+        ("clock_nanosleep", (1, 0, 0, 0), "ERESTART_RESTARTBLOCK (Interrupted by signal)"),
+    ],
+)
+def test_calls_that_are_not_restarted_show_what_ptrace_sees(name, args, wanted):
+    assert Scene().line(name, *args, result=-4).endswith(f"= ? {wanted}")
+
+
+def test_clone_shows_what_it_stored_at_the_end():
+    scene = Scene(t=n32(24131))
+    flags = 0x7D0F00
+    call = Call(scene.lwp, x86_64(), NR["clone"], (flags, 0x5000, scene.at["t"], 0x6000, 0x7000))
+
+    assert call.enter() == (
+        "clone(child_stack=0x5000, flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|"
+        "CLONE_SYSVSEM|CLONE_SETTLS|CLONE_PARENT_SETTID|CLONE_CHILD_CLEARTID|0x400000"
+    )
+    assert call.leave(24131) == (", parent_tid=[24131], tls=0x7000, child_tidptr=0x6000) = 24131")
+
+
+def test_timer_create_shows_the_event():
+    event = n64(5) + n32(12, 0) + bytes(48)
+    scene = Scene(e=event, t=n32(0))
+
+    assert scene.line("timer_create", 0, "e", "t") == (
+        "timer_create(CLOCK_REALTIME, {sigev_value={sival_int=5, sival_ptr=0x5}, "
+        "sigev_signo=SIGUSR2, sigev_notify=SIGEV_SIGNAL}, [0]) = 0"
+    )
+
+
 def test_llseek_is_one_offset():
     lwp = make_lwp(32)
     at = lwp.as_.put((6).to_bytes(8, "little"))
