@@ -16,7 +16,7 @@ from syscalls.signum import lx_signal_name
 from . import trace_records as records
 from . import trace_text as text
 from .model import LP64
-from .pointers import RecordSpec, record_codec
+from .pointers import Out, RecordSpec, record_codec
 from .trace_more import (
     fcntl,
     fcntl_result,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Answer = tuple[bool, str | None]
 _LATER: Final[Answer] = (True, None)
 _TYPED: Final[Answer] = (False, None)
+_SIGSET_SIZE: Final = 8
 
 #: Names that strace writes differently from the table.
 RENAMED: Final[dict[str, str]] = {}
@@ -281,7 +282,27 @@ def _mknod(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
 def _sigprocmask(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
     if param.name == "how":
         return True, SIG_HOW.text(call.word(param) & 0xFFFFFFFF)
+    size = call.args[3] if call.name == "rt_sigprocmask" else 0
+    if param.first in (1, 2) and (size > _SIGSET_SIZE or size % (call.model.bits // 8)):
+        return True, text.pointer(call.word(param))
     return _TYPED
+
+
+def _sigaction(call: Call, param: Param, entering: bool) -> Answer:
+    """Write an action with its flags as they are in memory: the kernel keeps only what it knows."""
+    spec = param.spec
+    if not isinstance(spec, RecordSpec):
+        return _TYPED
+    addr = call.word(param)
+    if spec.cls is Out and entering:
+        return _LATER
+    if not addr or (spec.cls is Out and call.errno):
+        return True, text.pointer(addr)
+    word = call.model.bits // 8
+    where = 2 * word if spec.target.__name__ == "OldSigAction" else word
+    flags = int.from_bytes(call.as_.copyin(addr + where, word), "little")
+    action = spec.codec.unpack(call.as_.copyin(addr, spec.codec.size))
+    return True, records.sigaction(action, flags)
 
 
 def _sleep(call: Call, param: Param, entering: bool) -> Answer:
@@ -521,8 +542,8 @@ def _llseek(call: Call, param: Param, entering: bool) -> Answer:
 
 
 def _truncate64(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
-    """Write the length of the 64-bit forms of i386 without a sign, as strace does."""
-    if param.first and call.name.endswith("truncate64"):
+    """Write the length without a sign, as strace does (but for i386's 32-bit form)."""
+    if param.first and (call.model is LP64 or param.width == 2):
         return True, str(call.word(param))
     return _TYPED
 
@@ -644,6 +665,8 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "pwritev2": _vector,
     "mknod": _mknod,
     "mknodat": _mknod,
+    "rt_sigaction": _sigaction,
+    "sigaction": _sigaction,
     "rt_sigprocmask": _sigprocmask,
     "sigprocmask": _sigprocmask,
     "nanosleep": _sleep,

@@ -163,10 +163,10 @@ def utimbuf(v: r.Utimbuf) -> str:
     )
 
 
-def sigaction(v: r.SigAction) -> str:
+def sigaction(v: r.SigAction, lx_flags: int | None = None) -> str:
     """Write struct sigaction; the restorer only where the flag says that there is one."""
     handler = {0: "SIG_DFL", 1: "SIG_IGN"}.get(v.handler, hex(v.handler))
-    flags = SA_FLAGS.to_lx[v.flags]
+    flags = SA_FLAGS.to_lx[v.flags] if lx_flags is None else lx_flags
     restorer = f", sa_restorer={text.pointer(v.restorer)}" if flags & 0x04000000 else ""
     mask = text.sigset(sigset_to_lx(v.mask))
     return f"{{sa_handler={handler}, sa_mask={mask}, sa_flags={SA_FLAGS.text(flags)}{restorer}}}"
@@ -191,7 +191,7 @@ def siginfo(v: r.SigInfo) -> str:
     elif lx in (4, 5, 7, 8, 11) and code > 0:
         parts.append(f"si_addr={text.pointer(v.addr)}")
     elif code == -2:
-        parts += [f"si_timerid={v.timerid:#x}", f"si_overrun={v.overrun}"]
+        parts += [f"si_timerid={hex(v.timerid) if v.timerid else 0}", f"si_overrun={v.overrun}"]
         parts.append(_sigval(v.value))
     elif code == 0x80:
         pass
