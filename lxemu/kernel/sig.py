@@ -197,7 +197,8 @@ def psig(lwp: Lwp) -> None:
         proc.sigacts[sig] = SigAction()
     saved = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
     lwp.tmpmask_set = False
-    lwp.brand.sendsig(lwp, sig, info, action, saved)
+    if lwp.brand.sendsig(lwp, sig, info, action, saved) is False:
+        return  # The frame did not fit: SIGSEGV is on its way instead.
     mask = lwp.sigmask | action.mask
     if not action.flags & SA_NODEFER:
         mask |= 1 << (sig - 1)

@@ -66,16 +66,6 @@ def test_interrupt_key_discards_a_line(shell):
     answer(shell, "echo kept", "kept")
 
 
-def test_suspend_key_stops_the_job_and_fg_continues_it(shell):
-    answer(shell, "echo started; sleep 1", "started")
-    time.sleep(0.4)
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.send("jobs\r")
-    shell.expect("Stopped")
-    answer(shell, "fg; echo status $?", "status 0")
-
-
 def test_window_size_follows_the_terminal(shell):
     answer(shell, "stty size", "24 80")
     shell.setwinsize(30, 100)
