@@ -62,7 +62,9 @@ def status(row: Row) -> tuple[Support, str]:
     if isinstance(handler, Nosys):
         return Support.NONE, str(handler)
     if isinstance(handler, Mux):
-        return Support.FULL, "see the calls inside it, below"
+        levels = {status(inner)[0] for inner in handler.rows}
+        level = levels.pop() if len(levels) == 1 else Support.PARTIAL
+        return level, "see the calls inside it, below"
     found = find_handler(handler)
     if found is None:
         return Support.NONE, f"{Reason.MISSING.value}: {handler}"

@@ -208,3 +208,12 @@ def test_mux_without_a_handler_is_counted():
             i386().stubs[102](lwp)
         assert caught.value.errno is Errno.ENOSYS
         assert lwp.misses[0][0] == "socketcall(socket)"
+
+
+def test_support_page_counts_a_multiplexer_by_what_is_inside():
+    from syscalls.gendocs import status
+
+    levels = {status(inner)[0] for inner in i386_mux.SOCKETCALL_ROWS}
+    wanted = levels.pop() if len(levels) == 1 else Support.PARTIAL
+
+    assert status(I386[102])[0] is wanted
