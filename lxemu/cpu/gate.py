@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 from ctypes import CFUNCTYPE
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lxemu.cpu import binding as uc
@@ -40,29 +41,27 @@ class Gate:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
         self._lock = _thread.allocate_lock()
         self._stop = _thread.allocate_lock()
         self._done: _thread.LockType | None = None
         self._busy: Callable[[], bool] | None = None
         self.wanted = False
         b, lib = engine.binding, engine.binding.lib
-        kind, handle = engine.kind, engine.handle
-        self._callback = CFUNCTYPE(None)(self._reached)
+        handle = engine.handle
+        # What runs in the hook must not be Python code: the interpreter would run the handler of a
+        # host signal in it, and an exception of the handler (KeyboardInterrupt) would be lost. Each
+        # step of this zip calls two functions in turn without any.
+        mark = partial(engine.kind.__setitem__, 0, trap.GATE)
+        stop = partial(lib.uc_emu_stop, handle)
+        self._callback = CFUNCTYPE(None)(
+            zip(iter(mark, self), iter(stop, self), strict=False).__next__
+        )
         b.hook(handle, uc.HOOK_BLOCK, lib.uc_errno, None, 1, 0)
         hook = b.hook(handle, uc.HOOK_BLOCK, self._callback, None, *_PROBE)
-        self._kind = kind
-        self._emu_stop = lib.uc_emu_stop
         self._bounds = private.hook_bounds(hook, *_PROBE)
         self.exact = self._bounds is not None
         if self._bounds is not None:
             self._bounds[0] = self._bounds[1] = _CLOSED
-
-    def _reached(self) -> None:
-        """Stop: the run is at the entry of a block and the gate is open."""
-        self._kind[0] = trap.GATE
-        self._shut()
-        self._emu_stop(self._engine.handle)
 
     def _shut(self) -> None:
         if self._bounds is not None:
@@ -76,6 +75,13 @@ class Gate:
             if self._bounds is not None:
                 self._bounds[0] = 1
                 self._bounds[1] = 0
+
+    def open_at(self, address: int) -> None:
+        """Ask for a stop at the entry of the block at `address` only (tests, debuggers)."""
+        with self._lock:
+            self.wanted = True
+            if self._bounds is not None:
+                self._bounds[0] = self._bounds[1] = address
 
     def acknowledge(self) -> None:
         """Note that the stop has happened: the gate is closed until the next request."""

@@ -25,6 +25,7 @@ def user_loop(lwp: Lwp) -> None:
     """Run `lwp` in user mode until its kernel context is unwound."""
     engine: Engine = lwp.machine.engine
     engine.switch(lwp)
+    engine.kind[0] = NOTHING
     engine.gate.start(lwp.machine.disp.busy)
     while True:
         if engine.bits == 64:

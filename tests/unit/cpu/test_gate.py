@@ -60,21 +60,37 @@ def _state(rig: Rig, count: int, bits: int) -> tuple[bytes, list[int], int]:
     return lwp.as_.read(DATA, 0x200), registers, lwp.regs.rflags
 
 
+def _head(bits: int) -> int:
+    """Address of the loop's first instruction; the code before it is 15 bytes."""
+    return CODE + 15
+
+
 @pytest.mark.parametrize("bits", [64, 32])
-def test_stop_at_every_block_same_state(rig, bits):
-    count = 300
+def test_stop_at_each_block_in_turn_same_state(rig, bits):
+    """Blocks of one iteration: the head, f, the return from f, and a step of `rep stosl`."""
+    count = 1500
     expected = _state(rig, count, bits)
-    rig.machine.preempts = 0
-    rig.machine.on_preempt = lambda _lwp: rig.engine.request_preempt()
-    rig.engine.request_preempt()
+    head = _head(bits)
+    after_call = head + _BODY.index(b"\xe8") + 5
+    function = CODE + len(_program(count, bits)) - 5
+    blocks = (head, function, after_call)
+    seen = dict.fromkeys(blocks, 0)
+
+    def onward(lwp) -> None:
+        pc = lwp.q[16]
+        seen[pc] += 1
+        rig.engine.gate.open_at(blocks[(blocks.index(pc) + 1) % 3])
+
+    rig.machine.on_preempt = onward
+    rig.engine.gate.open_at(function)
 
     assert _state(rig, count, bits) == expected
-    assert rig.machine.preempts > 3 * count
+    assert all(times >= count - 1 for times in seen.values())
 
 
 @pytest.mark.parametrize("bits", [64, 32])
 def test_stops_from_a_thread_same_state(rig, bits):
-    count = 60_000
+    count = 150_000
     expected = _state(rig, count, bits)
     rig.machine.preempts = 0
     done = threading.Event()
@@ -82,7 +98,7 @@ def test_stops_from_a_thread_same_state(rig, bits):
     def pester() -> None:
         while not done.is_set():
             rig.engine.request_preempt()
-            time.sleep(0)
+            time.sleep(2e-5)
 
     thread = threading.Thread(target=pester)
     thread.start()
@@ -93,7 +109,7 @@ def test_stops_from_a_thread_same_state(rig, bits):
         thread.join()
 
     assert state == expected
-    assert rig.machine.preempts > 100
+    assert rig.machine.preempts > 50
 
 
 def test_request_before_the_run_is_kept(rig):
