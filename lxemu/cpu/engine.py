@@ -94,8 +94,8 @@ class Engine:
         self._bind_calls()
         self._init_control_registers()
         self._init_blob()
-        self._map_registers(_use_private() if use_private is None else use_private)
         self._add_hooks()
+        self._map_registers(_use_private() if use_private is None else use_private)
         self.gate = Gate(self)
         self._make_templates()
         mmu = phys.mmu
@@ -181,8 +181,6 @@ class Engine:
 
     def _add_hooks(self) -> None:
         b, lib = self.binding, self.binding.lib
-        mark = byref(self.kind) if self.private else byref(self._mark)
-        b.hook(self.handle, uc.HOOK_INTR, lib.uc_query, mark, 1, 0)
         b.hook(self.handle, uc.HOOK_INTR, lib.uc_emu_stop, None, 1, 0)
         b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSCALL)
         # Unhooked, a SYSENTER of 32-bit code would do nothing at all; 64-bit code gets #UD.
@@ -196,15 +194,17 @@ class Engine:
             self.q = (c_uint64 * 17).from_address(env)
             self.d = (c_uint32 * 34).from_address(env)
             pc = c_uint64.from_address(env + 128)
-            self.run = partial(start, self._ref, pc, None, None, None)
+            self.run = self._start = partial(start, self._ref, pc, None, None, None)
             self._env = env
         else:
             self.q = (c_uint64 * 17)()
             self.d = (c_uint32 * 34).from_buffer(self.q)
             self._make_api_run()
         if not self._layout_known:
-            self._search_layout()
+            self.blob = self._search_layout()
         self._bind_exception_words()
+        mark = byref(self.kind) if self.private else byref(self._mark)
+        self.binding.hook(self.handle, uc.HOOK_INTR, self.binding.lib.uc_query, mark, 1, 0)
 
     def _bind_exception_words(self) -> None:
         blob = self.blob
@@ -228,7 +228,7 @@ class Engine:
         read = partial(lib.uc_reg_read_batch, ref, regs, places, 17)
         pc = c_uint64.from_buffer(q, 128)
         start = partial(lib.uc_emu_start, ref, pc, None, None, None)
-        self._push, self._pull = write, read
+        self._push, self._pull, self._start = write, read, start
 
         def run() -> int:
             self.kind[0] = trap.NOTHING
@@ -258,8 +258,39 @@ class Engine:
         kind.value, old.value = trap.NOTHING, -1
         self._restore(scratch)
 
-    def _search_layout(self) -> None:
-        raise EngineError("this version of unicorn is not supported yet")
+    def _search_layout(self) -> private.BlobLayout:
+        """Find the words of the last exception, for a version that is not in the table."""
+        before = self._saved()
+        frame = self.phys.page_alloc()
+        self.phys.ram[frame << 12 : (frame << 12) + 2] = b"\xcd\x80"
+        results = []
+        for target in (0x1000, _WINDOW_BASE):
+            self._load(before)
+            self._open_window(0, frame)
+            self._prepare_entry(_ENTER64, USER_CS64, target)
+            self._push_all()
+            self._start()
+            results.append(self._saved())
+        self._close_window(0)
+        self._load(before)
+        self.phys.page_rele(frame)
+        return private.search_exception_words(self.blob.state, before, results[0], results[1])
+
+    def _saved(self) -> bytes:
+        self._save(self._scratch)
+        return self._scratch.raw
+
+    def _load(self, blob: bytes) -> None:
+        ctypes.memmove(self._scratch, blob, len(blob))
+        self._restore(self._scratch)
+
+    def _prepare_entry(self, code: int, cs: int, target: int) -> None:
+        """Set up the return to user mode at `target` that the supervisor's code at `code` makes."""
+        frame = (target, cs, _RFLAGS_INIT, 0, USER_DS)
+        for index, value in enumerate(frame):
+            self.phys.q[self._gdt + (_FRAME >> 3) + index] = value
+        self.q[4] = KERNEL_BASE + _FRAME
+        self.q[16] = KERNEL_BASE + code
 
     def _make_templates(self) -> None:
         """Enter user mode once per mode, and keep the state just before the first instruction.
@@ -267,21 +298,15 @@ class Engine:
         The address entered is not mapped, so the run ends with a page fault whose every word is
         known: that proves the layout of the exception words on this very engine.
         """
-        self._save(self._scratch)
-        boot = self._scratch.raw
+        boot = self._saved()
         self.templates: dict[int, bytes] = {}
         for bits, code, cs in ((64, _ENTER64, USER_CS64), (32, _ENTER32, USER_CS32)):
-            ctypes.memmove(self._scratch, boot, len(boot))
-            self._restore(self._scratch)
+            self._load(boot)
             self.templates[bits] = self._enter(code, cs)
 
     def _enter(self, code: int, cs: int) -> bytes:
         target = 0x1000
-        frame = (target, cs, _RFLAGS_INIT, 0, USER_DS)
-        for index, value in enumerate(frame):
-            self.phys.q[self._gdt + (_FRAME >> 3) + index] = value
-        self.q[4] = KERNEL_BASE + _FRAME
-        self.q[16] = KERNEL_BASE + code
+        self._prepare_entry(code, cs, target)
         self.kind[0] = trap.NOTHING
         self._error.value, self._old.value = -1, -1
         err = self.run()
@@ -294,8 +319,7 @@ class Engine:
         for index in range(17):
             self.q[index] = 0
         self._push_all()
-        self._save(self._scratch)
-        return self._scratch.raw
+        return self._saved()
 
     def _push_all(self) -> None:
         if not self.private:
@@ -382,15 +406,13 @@ class Engine:
             yield
             return
         self._push_all()
-        self._save(self._scratch)
-        kept = self._scratch.raw
+        kept = self._saved()
         self._restore(ctx.buf)
         try:
             yield
         finally:
             self._save(ctx.buf)
-            ctypes.memmove(self._scratch, kept, len(kept))
-            self._restore(self._scratch)
+            self._load(kept)
 
     def read(self, ctx: Context, reg: int) -> int:
         """Read a register of `ctx` by its number in the library."""
@@ -461,14 +483,21 @@ class Engine:
         """
         window = self._window
         self._window = (window + 1) % _WINDOWS
-        slot = self._window_table + window
-        va = _WINDOW_BASE + (window << 12)
-        self.phys.q[slot] = pfn << 12 | _PTE_P | _PTE_U | _PTE_A | _PTE_D
+        va = self._open_window(window, pfn)
         control = c_uint32(uc.CTL_TB_REMOVE_CACHE | 2 << 26 | 1 << 30)
         err = self.binding.lib.uc_ctl(self._ref, control, c_uint64(va), c_uint64(va + 0x1000))
-        self.phys.q[slot] = 0
-        self._flush()
+        self._close_window(window)
         self.binding.check(err, "invalidating code")
+
+    def _open_window(self, window: int, pfn: int) -> int:
+        """Map a frame for user mode where no address space has anything; return the address."""
+        bits = _PTE_P | _PTE_U | _PTE_A | _PTE_D
+        self.phys.q[self._window_table + window] = pfn << 12 | bits
+        return _WINDOW_BASE + (window << 12)
+
+    def _close_window(self, window: int) -> None:
+        self.phys.q[self._window_table + window] = 0
+        self.tlb_flush()
 
     # -- pre-emption ----------------------------------------------------------------------------
 

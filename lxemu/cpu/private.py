@@ -83,36 +83,27 @@ def find_blob(
     return state, known if known is not None and known.state == state else None
 
 
-def search_exception_words(
-    state: int, fault: tuple[bytes, bytes, int], software: tuple[bytes, bytes]
-) -> BlobLayout:
+def search_exception_words(state: int, before: bytes, fault: bytes, software: bytes) -> BlobLayout:
     """Find the words of the last exception by what two known exceptions change.
 
-    `fault` is (context before, after, error code) of a page fault; `software` is (before, after) of
-    an `int n`, with no fault in between.
+    The three are saved contexts: before any exception, after a page fault by fetching an unmapped
+    page in user mode (error code 0x14), and, from the first again, after an `int 0x80`.
     """
-    before, after, code = fault
-    before_int, after_int = software
     size = len(before) - state
 
     def word(blob: bytes, offset: int) -> int:
         value: int = struct.unpack_from("<i", blob, state + offset)[0]
         return value
 
+    offsets = range(_WORDS * 8, size - 7, 4)
     old = [
-        o
-        for o in range(_WORDS * 8, size - 3, 4)
-        if word(before, o) == -1
-        and word(after, o) == 14
-        and word(before_int, o) == word(after_int, o)
+        o for o in offsets if (word(before, o), word(fault, o), word(software, o)) == (-1, 14, -1)
     ]
     errors = [
         o
-        for o in range(_WORDS * 8, size - 7, 4)
-        if word(after, o) == code
-        and word(after, o + 4) == 0
-        and word(after_int, o) == 0
-        and word(after_int, o + 4) == 1
+        for o in offsets
+        if (word(fault, o), word(fault, o + 4)) == (0x14, 0)
+        and (word(software, o), word(software, o + 4)) == (0, 1)
     ]
     if len(old) != 1 or len(errors) != 1:
         raise EngineError("this version of unicorn keeps exceptions in a way that is not known")

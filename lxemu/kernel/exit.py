@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
 from lxemu.kernel.sched import TS_ZOMB
 from lxemu.kernel.session import pgexit
@@ -208,6 +208,7 @@ def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
     Return None when WNOHANG is set and none has. ECHILD without such children; Interrupted.
     """
     proc = lwp.proc
+    interrupted: Interrupted | None = None
     while True:
         found = False
         for child in tuple(proc.children):
@@ -221,7 +222,13 @@ def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
             raise KernelError(Errno.ECHILD)
         if options & WNOHANG:
             return None
-        proc.cv_child.wait_sig()
+        if interrupted is not None:
+            raise interrupted
+        try:
+            proc.cv_child.wait_sig()
+        except Interrupted as error:
+            # The signal may well be the child's own SIGCHLD: a child that is ready comes first.
+            interrupted = error
 
 
 def _selected(child: Proc, idtype: int, ident: int, options: int) -> bool:

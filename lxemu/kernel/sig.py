@@ -194,7 +194,7 @@ def psig(lwp: Lwp) -> None:
     if action.handler == SIG_DFL:
         die(lwp, sig, info)
     if action.flags & SA_RESETHAND:
-        proc.sigacts[sig] = SigAction()
+        proc.sigacts[sig] = action._replace(handler=SIG_DFL)
     saved = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
     lwp.tmpmask_set = False
     if lwp.brand.sendsig(lwp, sig, info, action, saved) is False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -321,7 +322,7 @@ def test_record_locks_as_model(requests):
                 row[at] = lock.kind
         assert rows == model
         neighbours = sorted((owners.index(x.owner), x.start, x.end, x.kind) for x in locks.ranges)
-        for one, two in zip(neighbours, neighbours[1:], strict=False):
+        for one, two in itertools.pairwise(neighbours):
             assert not (one[0] == two[0] and one[2] + 1 == two[1] and one[3] == two[3])
 
 

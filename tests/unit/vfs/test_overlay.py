@@ -257,7 +257,7 @@ def test_overlays_stack_with_whiteouts_of_the_lower(lower, phys):
 
 
 def test_upper_as_a_layer_shows_its_marks(lower, phys):
-    """The upper tree of one overlay is a layer of another: whiteouts and opaque directories work."""
+    """The upper tree of one overlay is a layer of another: whiteouts and opaque directories work."""  # noqa: E501 (a table row)
     upper = Tmpfs(phys, 6)
     one = Ours(MountTable(Overlay(Lofs(lower, 5, phys=phys).root(), upper)))
     one.unlink(b"top")
