@@ -8,8 +8,9 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.poll import POLLIN, POLLOUT
 from lxemu.kernel.vfs.fcntl import O_CLOEXEC, O_PATH
+from lxemu.kernel.vfs.hostio import HostStream
 from lxemu.kernel.vfs.specfs import Driver, RandomDriver, SpecVnode
-from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Vnode
+from lxemu.kernel.vfs.vnode import VCHR, VDIR, VLNK, VREG, Vnode
 from syscalls.abi import (
     POLL_WRNORM,
     Epoll,
@@ -93,6 +94,8 @@ def _pollable(vnode: Vnode) -> bool:
     if isinstance(vnode, SpecVnode):
         driver = vnode.driver
         return isinstance(driver, RandomDriver) or type(driver).poll is not Driver.poll
+    if isinstance(vnode, HostStream):
+        return vnode.type != VCHR or vnode.is_tty()
     return vnode.type not in (VREG, VDIR, VLNK)
 
 

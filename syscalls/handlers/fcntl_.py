@@ -12,6 +12,7 @@ from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.locks import TO_END, Lock, getlk, setlk
 from lxemu.kernel.vfs.locks import flock as file_lock
 from lxemu.kernel.vfs.ops import is_owner
+from lxemu.kernel.vfs.tmpfs import Tmpfs
 from lxemu.kernel.vfs.vnode import VREG
 from syscalls.abi import (
     Dup3Flags,
@@ -62,8 +63,9 @@ def dup3(lwp: Lwp, oldfd: Fd, newfd: Fd, flags: Dup3Flags) -> int:
 def fcntl(lwp: Lwp, fd: Fd, cmd: FcntlCmd, arg: Ptr) -> int:
     """Do one of many small things to a descriptor.
 
-    Deviation: leases, directory notification and seals are refused with EINVAL, as on a file that
-    does not support them; F_SETOWN and F_SETSIG are remembered, but no SIGIO is ever sent.
+    Deviation: leases and directory notification are refused with EINVAL, as on a file that does not
+    support them, and seals with EPERM, as on a file sealed against it; F_SETOWN and F_SETSIG are
+    remembered, but no SIGIO is ever sent.
     """
     file = lwp.proc.files.get(fd)
     if file.flags & f.O_PATH and cmd not in _PATH_COMMANDS:
@@ -205,7 +207,31 @@ def _pipe_size(lwp: Lwp, file: File, _fd: int, cmd: int, arg: int) -> int:
         raise KernelError(Errno.EBADF)
     if cmd == F.GETPIPE_SZ:
         return vnode.getsize()
-    return vnode.setsize(arg & 0xFFFFFFFF, lwp.proc.cred)
+    size = arg & 0xFFFFFFFF
+    if size > _INT:
+        raise KernelError(Errno.EINVAL)
+    return vnode.setsize(size, lwp.proc.cred)
+
+
+# Seals: none can be added, which is what files in memory say when made without them.
+
+LX_F_SEAL_SEAL = 1
+
+
+def _memory_only(file: File) -> None:
+    if file.vnode.type != VREG or not isinstance(file.vnode.vfs, Tmpfs):
+        raise KernelError(Errno.EINVAL)
+
+
+def _get_seals(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    _memory_only(file)
+    return LX_F_SEAL_SEAL
+
+
+def _add_seals(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    if file.flags & f.FWRITE:
+        _memory_only(file)
+    raise KernelError(Errno.EPERM)
 
 
 # Who would be told of I/O.
@@ -300,6 +326,8 @@ _COMMANDS = {
     F.SETSIG: _setsig,
     F.GETSIG: _getsig,
     F.GETLEASE: _getlease,
+    F.GET_SEALS: _get_seals,
+    F.ADD_SEALS: _add_seals,
 }
 
 

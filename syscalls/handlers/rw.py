@@ -340,8 +340,17 @@ def fallocate(lwp: Lwp, fd: Fd, mode: FallocMode, offset: Off64, length: Off64) 
     if action:
         vnode.freesp(offset, length)
     if action != LX_FALLOC_PUNCH_HOLE:
+        _check_space(file, length)
         vnode.allocate(offset, length, keep_size=keep)
     return 0
+
+
+def _check_space(file: File, length: int) -> None:
+    """Refuse at once what can never fit, instead of filling the file system first. ENOSPC."""
+    held = file.vnode.getattr().nblocks * 512
+    totals = file.name.vnode.vfs.statvfs()
+    if length - held > totals.bfree * totals.frsize:
+        raise KernelError(Errno.ENOSPC)
 
 
 def _check_fallocate(file: File) -> None:

@@ -231,6 +231,8 @@ def fcntls(c, log):
             (10, 12),
             (11, 0),
             (1025, 0),
+            (1034, 0),
+            (1033, 1),
             (12, c.buf),
         ):
             log.do("fcntl", fd, cmd, arg)
@@ -985,11 +987,11 @@ SCENARIOS = (
 @pytest.fixture
 def host_dir(tmp_path):
     """Give a directory in memory if the host has one: our files are in tmpfs, too."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
-        yield path
+    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(dir=where) as path:
+        base = os.path.join(path, "base")
+        os.mkdir(base)
+        yield base
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
