@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from lxemu.kernel.signal import CLD_DUMPED, CLD_EXITED, SIGKILL
 from lxemu.observe.tracer import Tracer
 from syscalls.abi import trace_text as text
 from syscalls.abi.trace import COLUMN
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from lxemu.kernel.signal import SigInfo
     from lxemu.observe.select import Selection
     from syscalls.abi.trace import Call, Style
-
-CLD_EXITED, CLD_DUMPED = 1, 3
 
 
 class Strace(Tracer):
@@ -95,9 +94,9 @@ class Strace(Tracer):
 
     def signalled(self, lwp: Lwp, info: SigInfo) -> None:
         """Print `--- SIGNAL {...} ---`."""
-        number = TO_LX[info.signo]
-        name = lx_signal_name(number)
-        self._line(lwp.tid, f"--- {name} {siginfo(info)} ---")
+        if info.signo != SIGKILL:  # which a tracer never sees
+            name = lx_signal_name(TO_LX[info.signo])
+            self._line(lwp.tid, f"--- {name} {siginfo(info)} ---")
 
     def ended(self, tid: int, proc: Proc, status: int | None) -> None:
         """Print `+++ exited with N +++` or `+++ killed by SIGNAL +++`."""

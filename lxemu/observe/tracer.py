@@ -41,6 +41,8 @@ class Tracer:
         self.first: Proc | None = None
         #: Calls in flight by thread id: a call that never returns is finished at its lwp's end.
         self.flying: dict[int, Call] = {}
+        #: Signals that a sleeping call has been woken for: they follow the end of the call.
+        self._woken: dict[int, list[SigInfo]] = {}
         #: Lwps that ended together with their process, reported with it.
         self._ended: dict[int, list[int]] = {}
 
@@ -92,18 +94,20 @@ class Tracer:
         except Interrupted:
             sig = call.sig
             again = ERESTARTSYS if sig is None or sig.restart else ERESTARTNOHAND
-            self._left(tid, call, -again, started)
+            self._left(lwp, call, -again, started)
             raise
         except KernelError as error:
-            self._left(tid, call, -lwp.brand.errno_out[error.errno], started)
+            self._left(lwp, call, -lwp.brand.errno_out[error.errno], started)
             raise
         # A call that does not return (exit, a fatal signal) is finished by `lwp_exit`.
-        self._left(tid, call, result, started)
+        self._left(lwp, call, result, started)
         return result
 
-    def _left(self, tid: int, call: Call, result: int, started: int) -> None:
-        if self.flying.pop(tid, None) is call:
-            self.left(tid, call, result, time.perf_counter_ns() - started)
+    def _left(self, lwp: Lwp, call: Call, result: int, started: int) -> None:
+        if self.flying.pop(lwp.tid, None) is call:
+            self.left(lwp.tid, call, result, time.perf_counter_ns() - started)
+        for info in self._woken.pop(lwp.tid, ()):
+            self.signalled(lwp, info)
 
     def lwp_exit(self, lwp: Lwp) -> None:
         """Note the end of an lwp (from the machine)."""
@@ -112,6 +116,7 @@ class Tracer:
         call = self.flying.pop(lwp.tid, None)
         if call is not None:
             self.left(lwp.tid, call, None, 0)
+        self._woken.pop(lwp.tid, None)
         proc = lwp.proc
         if proc.exiting:
             self._ended.setdefault(proc.pid, []).append(lwp.tid)
@@ -127,7 +132,11 @@ class Tracer:
 
     def signal(self, lwp: Lwp, info: SigInfo) -> None:
         """Note that an lwp takes a signal (from the machine)."""
-        if self.follows(lwp.proc):
+        if not self.follows(lwp.proc):
+            return
+        if lwp.tid in self.flying:
+            self._woken.setdefault(lwp.tid, []).append(info)
+        else:
             self.signalled(lwp, info)
 
     # -- what subclasses do ---------------------------------------------------------------------
