@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -100,6 +101,7 @@ def test_long_write_does_not_block_others(machine, ends):
         while sum(map(len, got)) < total:
             with contextlib.suppress(BlockingIOError):
                 got.append(os.read(ends[0], 65536))
+            machine.disp.poll_host(0)
             machine.disp.yield_(lwp)
 
     machine.spawn(write)
