@@ -27,7 +27,6 @@ NAMES = (
 
 FXSAVE_SIZE = 512
 _MXCSR_MASK = 0xFFFF  # what FXSAVE reports on processors with denormals-are-zero
-_TLS_FIRST = 12  # GDT entry of the first thread-local segment
 NO_TLS = (0, 0, 0)
 
 
@@ -54,24 +53,14 @@ def _api(reg: int, doc: str, bits: int = 64) -> property:
     return property(read, write, doc=doc)
 
 
-def _segment(reg: int, base: int, doc: str) -> property:
+def _segment(reg: int, doc: str) -> property:
     def read(self: Context) -> int:
         return self.engine.read(self, reg) & 0xFFFF
 
     def write(self: Context, selector: int) -> None:
-        self.engine.write(self, reg, selector & 0xFFFF)
-        slot = (selector >> 3) - _TLS_FIRST
-        if 0 <= slot < 3:
-            self.engine.write(self, base, descriptor_base(self.tls[slot]))
-        elif self.bits == 32:
-            self.engine.write(self, base, 0)
+        self.engine.load_segment(self, reg, selector & 0xFFFF)
 
     return property(read, write, doc=doc)
-
-
-def descriptor_base(descriptor: int) -> int:
-    """Return the base address in a segment descriptor of 8 bytes."""
-    return descriptor >> 16 & 0xFFFFFF | descriptor >> 32 & 0xFF000000
 
 
 class Context:
@@ -110,10 +99,10 @@ class Context:
     fpsw = _api(uc.REG_FPSW, "x87 status word.", 16)
     cs = _api(uc.REG_CS, "Selector of the code segment; writing does not load it.", 16)
     ss = _api(uc.REG_SS, "Selector of the stack segment.", 16)
-    ds = _api(uc.REG_DS, "Selector of the data segment.", 16)
-    es = _api(uc.REG_ES, "Selector of the extra segment.", 16)
-    fs = _segment(uc.REG_FS, uc.REG_FS_BASE, "Selector of FS; a TLS selector loads its base.")
-    gs = _segment(uc.REG_GS, uc.REG_GS_BASE, "Selector of GS; a TLS selector loads its base.")
+    ds = _segment(uc.REG_DS, "Selector of the data segment; writing loads it, or 0 if it is bad.")
+    es = _segment(uc.REG_ES, "Selector of the extra segment, likewise.")
+    fs = _segment(uc.REG_FS, "Selector of FS; writing loads the base from the descriptor.")
+    gs = _segment(uc.REG_GS, "Selector of GS, likewise.")
     fs_base = fsbase = _api(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
     gs_base = gsbase = _api(uc.REG_GS_BASE, "Base address of GS.")
     cr2 = _api(uc.REG_CR2, "Address of the last page fault.")

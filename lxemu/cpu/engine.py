@@ -33,6 +33,7 @@ KERNEL_BASE = 0xFFFF_FFFF_FFFF_F000  # the supervisor's page
 _WINDOW_BASE = 0xFFFF_FFFF_FFE0_0000  # 511 pages below it: windows for invalidate_code
 _WINDOWS = 511
 _GDT_LIMIT = 16 * 8 - 1
+_TLS_FIRST, _TLS_END = 12, 15  # entries for thread-local segments
 _ENTER64, _ENTER32, _FRAME = 0x100, 0x120, 0x180
 
 USER_CS32, USER_DS, USER_CS64 = 0x23, 0x2B, 0x33
@@ -393,9 +394,12 @@ class Engine:
 
     def load_tls(self, ctx: Context) -> None:
         """Enter the thread-local segments of `ctx` into the descriptor table."""
-        for index, descriptor in enumerate(ctx.tls):
-            self.phys.q[self._gdt + 12 + index] = descriptor
         self._live_tls = ctx.tls
+        self._enter_tls(ctx.tls)
+
+    def _enter_tls(self, tls: tuple[int, int, int]) -> None:
+        for index, descriptor in enumerate(tls, self._gdt + _TLS_FIRST):
+            self.phys.q[index] = descriptor
 
     # -- registers that are not general ---------------------------------------------------------
 
@@ -423,6 +427,24 @@ class Engine:
         """Write a register of `ctx` by its number in the library."""
         with self._borrow(ctx):
             self.binding.write_reg(self.handle, reg, value)
+
+    def load_segment(self, ctx: Context, reg: int, selector: int) -> None:
+        """Load a data segment register of `ctx`; a selector that cannot be loaded gives 0.
+
+        Linux does the same where it restores segments (loadsegment), so a program that puts
+        nonsense into a signal frame gets no exception in the kernel's name. The library loads FS
+        and GS from the table, but only stores the selector of DS and ES, whose base stays 0.
+        """
+        tls, live_tls = ctx.tls, self._live_tls
+        flat = (0, USER_CS32 >> 3, USER_DS >> 3, USER_CS64 >> 3)
+        index = selector >> 3
+        known = index in flat or (_TLS_FIRST <= index < _TLS_END and tls[index - _TLS_FIRST])
+        if selector & 4 or not known:
+            selector = 0
+        with self._borrow(ctx):
+            self._enter_tls(tls)
+            self.binding.write_reg(self.handle, reg, selector)
+            self._enter_tls(live_tls)
 
     def read_fpu(self, ctx: Context) -> bytes:
         """Return the x87 and SSE state of `ctx` as an FXSAVE image."""
