@@ -35,7 +35,8 @@ from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
 from lxemu.kernel.vfs.fdtable import FdTable
 from lxemu.kernel.vfs.lookup import lookupname
-from lxemu.kernel.vfs.vnode import VDIR
+from lxemu.kernel.vfs.ops import allow_write, deny_write
+from lxemu.kernel.vfs.vnode import VDIR, Vnode
 from lxemu.kernel.zone import Zone
 from lxemu.leaks import find_leaks, unaccounted_frames
 from lxemu.namespace import build_namespace, holds_host_streams, open_stdio
@@ -136,6 +137,7 @@ class Machine:
         self._next_pid = FIRST_PID
         self._used_pids: set[int] = {1}
         self._as_users: dict[int, int] = {}
+        self._as_text: dict[int, Vnode] = {}
         self._sigwait: dict[Lwp, int] = {}
         self.unsupported_calls: dict[tuple[str, str], int] = {}
         self.fatal: list[Crash] = []
@@ -438,6 +440,9 @@ class Machine:
             self._as_users[key] = users
             return
         self._as_users.pop(key, None)
+        text = self._as_text.pop(key, None)
+        if text is not None:
+            allow_write(text)
         if self.mmu.live is as_.hat:
             self.engine.leave_address_space()
         as_.free()
@@ -447,8 +452,22 @@ class Machine:
         self.as_rele(proc)
         proc.as_ = new
         self._as_users[id(new)] = 1
+        assert proc.exe is not None
+        self._hold_text(new, proc.exe.vnode)
         for lwp in proc.lwps:
             lwp.as_ = new
+
+    def as_forked(self, old: As, new: As) -> None:
+        """Note that `new` is a copy of `old`: it executes the same file."""
+        self._as_users[id(new)] = 1
+        text = self._as_text.get(id(old))
+        if text is not None:
+            self._hold_text(new, text)
+
+    def _hold_text(self, as_: As, text: Vnode) -> None:
+        """Keep the executed file from being written to as long as `as_` lives (ETXTBSY)."""
+        deny_write(text)
+        self._as_text[id(as_)] = text
 
     def brand_for(self, bits: int) -> Brand:
         """Return the personality for an executable of 32 or 64 bits."""

@@ -61,7 +61,11 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
 
 def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     machine, old = lwp.machine, lwp.proc
-    as_ = machine.as_hold(old) if spec.share_as else old.as_.dup()
+    if spec.share_as:
+        as_ = machine.as_hold(old)
+    else:
+        as_ = old.as_.dup()
+        machine.as_forked(old.as_, as_)
     parent = old.parent if spec.same_parent and old.parent is not None else old
     proc = Proc(machine, pid, parent, old.brand, old.cred, old.zone)
     proc.as_ = as_
@@ -71,6 +75,8 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     if spec.reset_sigacts:
         proc.sigacts.reset_caught()
     proc.rctls = old.rctls.copy()
+    if not spec.share_as:
+        as_.limits = proc.rctls.soft
     proc.comm, proc.exe, proc.psargs = lwp.name, old.exe, old.psargs
     proc.exit_signal = old.exit_signal if spec.same_parent else spec.exit_signal
     proc.session, proc.pgrp = old.session, old.pgrp

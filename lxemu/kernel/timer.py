@@ -58,7 +58,10 @@ class IntervalTimer:
         self.interval = interval
         if value:
             self.expires = value if absolute else self.now() + value
-            self._arm()
+            if self.expires <= self.now():
+                self._expire()
+            else:
+                self._arm()
 
     def cancel(self) -> None:
         """Disarm."""

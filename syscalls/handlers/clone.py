@@ -81,8 +81,6 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
             set_child_tls(new, tls, desc)
         if new.proc is not lwp.proc:
             watch_cpu_limit(new.proc)
-            if not spec.share_as:
-                new.as_.limits = new.proc.rctls.soft
         if flags & LX_CLONE_PARENT_SETTID:
             _store_tid(lwp, args.parent_tid, new.tid)
 

@@ -183,6 +183,9 @@ class FakeMachine:
     def as_hold(self, proc):
         return proc.as_
 
+    def as_forked(self, _old, _new):
+        pass
+
     def as_rele(self, proc):
         pass
 
