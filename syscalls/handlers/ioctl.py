@@ -17,7 +17,6 @@ from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG
 from syscalls.abi import (
     Fd,
     In,
-    Int,
     Out,
     Ptr,
     S64Mem,
@@ -74,13 +73,11 @@ def _flag(bit: int) -> Request:
 
 
 def _get_int(lwp: Lwp, arg: int) -> int:
-    address: In[int] = pointer(In, lwp, Int, arg)
-    return address.get()
+    return lwp.as_.load_s32(arg)
 
 
 def _put_int(lwp: Lwp, arg: int, value: int) -> int:
-    address: Out[int] = pointer(Out, lwp, Int, arg)
-    address.put(value)
+    lwp.as_.store_s32(arg, value)
     return 0
 
 
@@ -88,7 +85,7 @@ def _fionread(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     vnode = file.vnode
     if vnode.type == VREG:
         left = vnode.size() - file.seek(0, 1)
-        return _put_int(lwp, arg, (left + (1 << 31)) % (1 << 32) - (1 << 31))
+        return _put_int(lwp, arg, left)
     return _put_int(lwp, arg, file.ioctl(FIONREAD))
 
 

@@ -42,6 +42,7 @@ from syscalls.handlers.splice import copy_file_range, sendfile, splice, tee, vms
 from syscalls.handlers.transfer import (
     CHUNK,
     MAX_NON_LFS,
+    STREAM,
     USER_BITS,
     check_limit,
     check_mode,
@@ -66,7 +67,14 @@ LX_RWF_SUPPORTED = 0x3F
 def read(lwp: Lwp, fd: Fd, buf: OutBuf, count: Size) -> int:
     """Read at the position of a descriptor."""
     file = lwp.proc.files.get(fd)
-    if file.stream or count > CHUNK or buf >> USER_BITS:
+    if file.stream:
+        as_ = lwp.as_
+        if 0 < count <= STREAM and as_.writable_prefix(buf, count) == count:
+            data = file.read(count)
+            as_.copyout(buf, data)
+            return len(data)
+        return _read_slow(lwp, file, buf, count)
+    if count > CHUNK or buf >> USER_BITS:
         return _read_slow(lwp, file, buf, count)
     before = file.offset
     data = file.read(count)
@@ -116,7 +124,14 @@ def pwrite64(lwp: Lwp, fd: Fd, buf: InBuf, count: Size, pos: Off64) -> int:
     """Write at a given position: pwrite(2)."""
     if pos < 0:
         raise KernelError(Errno.EINVAL)
-    return _write_slow(lwp, lwp.proc.files.get(fd), buf, count, pos)
+    file = lwp.proc.files.get(fd)
+    if file.stream or not 0 < count <= CHUNK:
+        return _write_slow(lwp, file, buf, count, pos)
+    try:
+        data: bytes = lwp.as_.copyin(buf, count)
+    except KernelError:
+        return _write_slow(lwp, file, buf, count, pos)
+    return file.pwrite(within_limits(lwp, file, pos, data), pos)
 
 
 def _read_slow(lwp: Lwp, file: File, buf: int, count: int, pos: int | None = None) -> int:

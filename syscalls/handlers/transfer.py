@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Bytes moved at a time.
 CHUNK = 1 << 20
 #: How much of a stream's buffer is checked beforehand: what a pipe holds.
-_STREAM = 1 << 16
+STREAM = 1 << 16
 #: Addresses of user space have fewer bits than this.
 USER_BITS = 47
 #: Largest size of a file opened without O_LARGEFILE.
@@ -38,20 +38,30 @@ def user_vector(iov: In[Iovec], count: int) -> list[tuple[int, int]]:
     """Copy in an iovec array; EINVAL, EFAULT for what lies outside user space (import_iovec)."""
     if not 0 <= count <= IOV_MAX:
         raise KernelError(Errno.EINVAL)
-    entries = iov.get_array(count)
-    most = 1 << iov.codec.size * 4 - 1
-    for entry in entries:
-        if entry.len >= most:
-            raise KernelError(Errno.EINVAL)
-    vector = []
+    layout = iov.codec.struct
+    data = iov.as_.copyin(iov.addr, count * layout.size) if count else b""
+    vector = list(layout.iter_unpack(data))
+    most = 1 << layout.size * 4 - 1
     total = 0
-    for base, size in entries:
+    for _, size in vector:
+        if size >= most:
+            raise KernelError(Errno.EINVAL)
+        total += size
+    for base, size in vector:
         if base + size >> USER_BITS:
             raise KernelError(Errno.EFAULT)
-        part = min(size, MAX_RW - total)
-        vector.append((base, part))
-        total += part
-    return vector
+    return vector if total <= MAX_RW else _cut(vector)
+
+
+def _cut(vector: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Cut a vector to what one call may move."""
+    room = MAX_RW
+    kept = []
+    for base, size in vector:
+        part = min(size, room)
+        kept.append((base, part))
+        room -= part
+    return kept
 
 
 def check_mode(file: File, mode: int, pos: int | None) -> None:
@@ -66,7 +76,7 @@ def read_into(lwp: Lwp, file: File, vector: list[tuple[int, int]], pos: int | No
     """Fill the buffers of *vector* in order; stop at a short read."""
     total = sum(size for _, size in vector)
     if file.stream:
-        total = min(total, _stream_room(lwp, file, vector, min(total, _STREAM)))
+        total = min(total, _stream_room(lwp, file, vector, min(total, STREAM)))
     done = 0
     while True:
         want = min(CHUNK, total - done)

@@ -12,6 +12,8 @@ import ctypes
 import errno
 import os
 
+from greenlet import getcurrent
+
 from lxemu.kernel.errno import KernelError
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.mman import MAP_ANON, MAP_PRIVATE, PROT_READ, PROT_WRITE
@@ -185,10 +187,7 @@ class Guest(Caller):
         return self.proc.as_.copyin(addr, size)
 
     def call(self, number, args):
-        lwp = self.lwp
-        from greenlet import getcurrent
-
-        lwp = getattr(getcurrent(), "lwp", lwp)
+        lwp = getattr(getcurrent(), "lwp", self.lwp)
         mask = (1 << self.bits) - 1
         for slot, arg in zip(self.slots, [*args, *[0] * (6 - len(args))], strict=True):
             lwp.q[slot] = arg & mask
@@ -196,7 +195,7 @@ class Guest(Caller):
         try:
             result = self.stubs[number](lwp)
         except KernelError as err:
-            return _NAMES[ERRNO_OUT[err.errno]]
+            result = _NAMES[ERRNO_OUT[err.errno]]
         if lwp.ast and getattr(getcurrent(), "lwp", None) is lwp:
             self.machine.ast(lwp)
         if lwp.tmpmask_set:
