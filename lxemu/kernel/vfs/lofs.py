@@ -21,7 +21,7 @@ from weakref import ref
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm.pagecache import PageCache
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
-from lxemu.kernel.vfs.host import host_error, host_vattr
+from lxemu.kernel.vfs.host import host_error, host_vattr, process_devices
 from lxemu.kernel.vfs.hostfd import FdCache, close_quietly
 from lxemu.kernel.vfs.vnode import (
     AT_ATIME,
@@ -90,6 +90,8 @@ class Lofs(Vfs):
         self.fds = FdCache(max_fds)
         self.nodes: dict[tuple[int, int], ref[LofsNode]] = {}
         self.may_chown = os.geteuid() == 0
+        #: Devices whose directories look empty.
+        self.hidden = process_devices()
         host_path = os.path.realpath(os.fsencode(path))
         self.source = host_path
         top = host_path if os.path.isdir(host_path) else os.path.dirname(host_path)
@@ -532,6 +534,8 @@ class LofsFile(LofsNode):
             raise host_error(err) from None
         self.seen = 0
         self._stamp = None
+        if not self.wusers:
+            self._close_write()
 
     def flush(self) -> None:
         """Write every dirty page back."""

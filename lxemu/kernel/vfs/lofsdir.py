@@ -90,6 +90,8 @@ class LofsDir(LofsNode):
     def find(self, name: bytes) -> LofsNode:
         """Ask the host for the entry `name`."""
         _check_name(name)
+        if self.key[0] in self.lofs.hidden:
+            raise KernelError(Errno.ENOENT)
         try:
             st = os.stat(name, dir_fd=self.openfd(), follow_symlinks=False)
         except OSError as err:
@@ -267,6 +269,9 @@ class LofsDir(LofsNode):
         return self._list.read(cookie, self._scan)
 
     def _scan(self) -> tuple[int, int, list[tuple[bytes, int, int]]]:
+        up = self.parent if self.parent is not None and self is not self.lofs.root() else self
+        if self.key[0] in self.lofs.hidden:
+            return self.key[1], up.key[1], []
         try:
             fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.openfd())
             try:
@@ -279,7 +284,6 @@ class LofsDir(LofsNode):
                 os.close(fd)
         except OSError as err:
             raise host_error(err) from None
-        up = self.parent if self.parent is not None and self is not self.lofs.root() else self
         return self.key[1], up.key[1], found
 
 

@@ -436,13 +436,20 @@ class OvlDir(OvlNode):
                 return self.ovl.of_upper(node, self, name)
         lowers = self.lowers
         if len(lowers) == 1:
-            found = [lowers[0].lookup(name)]
-            if found[0].type == VCHR and _is_whiteout(found[0]):
+            first = lowers[0].lookup(name)
+            known = self.ovl.nodes.get(first)
+            there = known() if known is not None else None
+            if there is not None and there.upper is None:
+                there.parent = self
+                there.name = name
+                there.mode = first.mode
+                return there
+            if first.type == VCHR and _is_whiteout(first):
                 raise KernelError(Errno.ENOENT)
-        else:
-            found = self._find_below(name)
-            if not found:
-                raise KernelError(Errno.ENOENT)
+            return self.ovl.of_lower([first], self, name)
+        found = self._find_below(name)
+        if not found:
+            raise KernelError(Errno.ENOENT)
         return self.ovl.of_lower(found, self, name)
 
     def _find_below(self, name: bytes) -> list[Vnode]:

@@ -7,7 +7,6 @@ import fcntl
 import os
 import pty
 import socket
-from contextlib import suppress
 
 import pytest
 

@@ -364,3 +364,28 @@ def test_truncating_open_and_new_mode(world, base):
 
     assert (base / "f").read_text() == "short"
     assert (base / "f").stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.native
+def test_process_file_system_of_the_host_looks_empty(phys):
+    """Through it a guest could read the emulator's memory."""
+    world = Ours(MountTable(Lofs("/", 5, phys=phys)), base=b"proc")
+
+    assert entries(world.cwd.vnode) == [b".", b".."]
+    for path in (b"self", b"self/mem", b"self/environ", b"1/root", b"cpuinfo"):
+        assert world.do("stat", path) == "ENOENT"
+    world.close()
+
+
+def test_file_written_by_mapping_alone_is_closed_on_the_host(world, base, phys):
+    from lxemu.kernel.mm.as_ import As
+
+    world.open(b"prog", "rdwr|creat", 0o755, b"#!/bin/sh\nexit 5\n")
+    file = world.vn_open(b"prog", "rdwr")
+    space = As(phys)
+    at = space.map(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file.vnode, 0)
+    file.rele()
+    space.copyout(at + 15, b"6")
+    space.free()
+
+    assert os.waitstatus_to_exitcode(os.system(str(base / "prog"))) == 6
