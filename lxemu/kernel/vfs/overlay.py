@@ -572,6 +572,19 @@ class OvlDir(OvlNode):
         upper.enter(name, TmpNode(self.ovl.upper, VCHR, 0, 0, 0))
         upper.touch()
 
+    def _lift(self, name: bytes, node: OvlNode) -> TmpNode:
+        """Get the entry `name`, which is `node`, into the upper directory; returns the upper file.
+
+        A file may have been copied up by another of its names, and this one be below only.
+        """
+        node.place(self, name)
+        file = node.copy_up()
+        upper = self.copy_up()
+        if upper.entries.get(name) is not file:
+            upper.enter(name, file)
+            file.nlink += 1
+        return file
+
     def rename(self, name: bytes, newdir: Vnode, newname: bytes) -> None:
         """Move an entry; a lower file or directory (alone) is copied up first. Raises ENOTEMPTY."""
         assert isinstance(newdir, OvlDir)
@@ -580,8 +593,7 @@ class OvlDir(OvlNode):
         victim = newdir._find(newname)
         if isinstance(victim, OvlDir):
             victim.make_bare()
-        node.place(self, name)
-        moving = node.copy_up()
+        moving = self._lift(name, node)
         target = newdir.copy_up()
         below = bool(self.lowers) and bool(self._find_below(name))
         upper = self.copy_up()
@@ -604,10 +616,7 @@ class OvlDir(OvlNode):
         one, two = self.lookup(name), newdir.lookup(newname)
         assert isinstance(one, OvlNode)
         assert isinstance(two, OvlNode)
-        one.place(self, name)
-        two.place(newdir, newname)
-        for node in (one, two):
-            upper = node.copy_up()
+        for node, upper in ((one, self._lift(name, one)), (two, newdir._lift(newname, two))):
             if isinstance(upper, TmpDir) and not node.lowers:
                 _set_opaque(upper)
         self.copy_up().exchange(name, newdir.copy_up(), newname)

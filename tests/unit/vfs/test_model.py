@@ -84,6 +84,11 @@ class Compare(RuleBasedStateMachine):
     def rename(self, old, new):
         self.both("rename", old, new)
 
+    @rule(old=paths, new=paths, how=st.sampled_from(["exchange", "noreplace"]))
+    def rename_with(self, old, new, how):
+        if self.kind != "lofs":
+            self.both("rename", old, new, how)
+
     @rule(old=paths, new=paths)
     def link(self, old, new):
         self.both("link", old, new)

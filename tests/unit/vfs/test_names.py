@@ -74,13 +74,13 @@ def test_rename_over_unlinks_the_old_name(world):
 
 def test_exchange_swaps_names(world):
     one, two = world.name(b"a"), world.name(b"m")
-    world.rename(b"a", b"m", exchange=True)
+    world.rename(b"a", b"m", "exchange")
 
     assert (path(world, one), path(world, two)) == (b"/base/m", b"/base/a")
     assert world.name(b"m/b/c").parent.parent is one
-    assert world.do("rename", b"a", b"none", exchange=True) == "ENOENT"
-    assert world.do("rename", b"m", b"m/b", exchange=True) == "EINVAL"
-    assert world.do("rename", b"m", b"n", noreplace=True) == "EEXIST"
+    assert world.do("rename", b"a", b"none", "exchange") == "ENOENT"
+    assert world.do("rename", b"m", b"m/b", "exchange") == "EINVAL"
+    assert world.do("rename", b"m", b"n", "noreplace") == "EEXIST"
 
 
 def test_removed_directory_as_cwd(world):

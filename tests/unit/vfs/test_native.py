@@ -124,7 +124,7 @@ ONE_PATH = [
     ("access", 4),
     ("read",),
 ]
-TWO_PATHS = ["rename", "link"]
+TWO_PATHS = [("rename",), ("rename", "noreplace"), ("rename", "exchange"), ("link",)]
 
 
 def _setup(world):
@@ -179,14 +179,17 @@ def test_call_on_every_path_as_native(pair, case):
     assert ours.tree() == host.tree()
 
 
-@pytest.mark.parametrize("call", TWO_PATHS)
-def test_two_paths_as_native(kind, phys, tmp_path, call):
+@pytest.mark.parametrize("case", TWO_PATHS, ids="-".join)
+def test_two_paths_as_native(kind, phys, tmp_path, case):
+    if kind == "lofs" and case[1:] == ("exchange",):
+        pytest.skip("needs a call of the host that Python does not offer")
+    call, *args = case
     paths = [p for p in PATHS if len(p) < 20] + [b"d/sub", b"d/sub/x", b"empty/y", b"new"]
     cred = None if os.geteuid() == 0 else Cred.for_user(os.getuid(), os.getgid())
     for number, first in enumerate(paths):
         host, ours = _worlds(tmp_path / str(number), phys, kind, cred)
         for second in paths:
-            _same(host, ours, call, first, second)
+            _same(host, ours, call, first, second, *args)
         assert (first, ours.tree()) == (first, host.tree())
         ours.close()
 

@@ -90,6 +90,18 @@ def test_hard_links_stay_links(world):
     assert world.stat(b"third")[3] == 1
 
 
+def test_rename_of_the_other_name_of_a_copied_file(world):
+    world.open(b"hard", "wronly|trunc", 0, b"copied up")
+    world.rename(b"d/g", b"d/moved")
+    world.rename(b"hard", b"d/f", "exchange")
+
+    assert world.read(b"d/moved") == world.read(b"d/f") == b"copied up"
+    assert world.name(b"d/moved").vnode is world.name(b"d/f").vnode
+    assert world.stat(b"d/f")[3] == 2
+    assert world.read(b"hard") == b"lower f"
+    assert world.do("stat", b"d/g") == "ENOENT"
+
+
 def test_removed_lower_file_stays_removed_and_open(world):
     file = world.vn_open(b"d/f", "rdwr")
     reader = world.vn_open(b"d/g", "rdonly")
@@ -157,7 +169,7 @@ def test_new_directory_over_removed_lower_one_is_not_merged(world):
 def test_exchange_of_lower_and_new(world):
     world.mkdir(b"n")
     world.open(b"n/x", "wronly|creat")
-    world.rename(b"d", b"n", exchange=True)
+    world.rename(b"d", b"n", "exchange")
     assert world.listdir(b"d") == [b"x"]
     assert world.listdir(b"n") == [b"f", b"g", b"sub"]
     assert world.read(b"n/sub/deep") == b"lower deep"

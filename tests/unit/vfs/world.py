@@ -6,6 +6,7 @@ the name of the error; both worlds can be asked for a picture of the whole tree.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -36,6 +37,9 @@ FLAGS = {
     # The host's flag includes its directory flag, without which it means nothing.
     "tmpfile": (getattr(os, "O_TMPFILE", 0), f.O_TMPFILE),
 }
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_RENAME_FLAGS = {"noreplace": 1, "exchange": 2}
 FIFO, SOCK, REG = "fifo", "sock", "reg"
 
 
@@ -111,8 +115,12 @@ class Host:
     def unlink(self, path):
         os.unlink(path)
 
-    def rename(self, a, b):
-        os.rename(a, b)
+    def rename(self, a, b, how=""):
+        if not how:
+            os.rename(a, b)
+        elif _LIBC.renameat2(_AT_FDCWD, a, _AT_FDCWD, b, _RENAME_FLAGS[how]) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, how)
 
     def link(self, a, b):
         os.link(a, b, follow_symlinks=False)
@@ -233,8 +241,9 @@ class Ours:
     def unlink(self, path):
         ops.vn_remove(self.proc, self.cwd, path)
 
-    def rename(self, a, b, **kw):
-        ops.vn_rename(self.proc, self.cwd, a, self.cwd, b, **kw)
+    def rename(self, a, b, how=""):
+        flags = {how: True} if how else {}
+        ops.vn_rename(self.proc, self.cwd, a, self.cwd, b, **flags)
 
     def link(self, a, b):
         ops.vn_link(self.proc, self.name(a, follow=False), self.cwd, b)
