@@ -9,9 +9,9 @@ with the binding's own constants.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from ctypes import byref, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 
 from lxemu.errors import EngineError
 
@@ -82,12 +82,23 @@ def _library_name() -> str:
     return "libunicorn.2.dylib" if sys.platform == "darwin" else "libunicorn.so.2"
 
 
+def _open_lazily(path: str) -> ctypes.CDLL:
+    """Open a shared library without binding the thousands of functions that it calls in itself.
+
+    ctypes always asks for all of them to be bound, which takes a third of the time.
+    """
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype = c_void_p
+    handle = dlopen(os.fsencode(path), os.RTLD_LAZY)
+    return ctypes.CDLL(path, handle=handle)
+
+
 def load() -> ctypes.CDLL:
     """Load the shared library that lies in the installed `unicorn` package. EngineError."""
     for entry in sys.path:
-        path = Path(entry, "unicorn", "lib", _library_name())
-        if path.exists():
-            return ctypes.CDLL(str(path))
+        path = os.path.join(entry, "unicorn", "lib", _library_name())
+        if os.path.exists(path):
+            return _open_lazily(path)
     try:
         # A package built against a system library keeps it elsewhere; the binding knows where.
         from unicorn.unicorn_py3 import unicorn as binding

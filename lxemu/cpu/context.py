@@ -12,6 +12,7 @@ from ctypes import c_uint16, c_uint64
 from typing import TYPE_CHECKING, Any
 
 from lxemu.cpu import binding as uc
+from lxemu.cpu.trap import TF
 
 if TYPE_CHECKING:
     from lxemu.cpu.engine import Engine
@@ -93,7 +94,17 @@ class Context:
     sp = rsp
     ret = rax
 
-    rflags = _api(uc.REG_RFLAGS, "The flags, all 64 bits of RFLAGS.")
+    @property
+    def rflags(self) -> int:
+        """The flags, all 64 bits of RFLAGS."""
+        return self.engine.read(self, uc.REG_RFLAGS)
+
+    @rflags.setter
+    def rflags(self, value: int) -> None:
+        self.engine.write(self, uc.REG_RFLAGS, value)
+        if value & TF:
+            self.engine.watch_steps(True)
+
     mxcsr = _api(uc.REG_MXCSR, "SSE control and status.", 32)
     fpcw = _api(uc.REG_FPCW, "x87 control word.", 16)
     fpsw = _api(uc.REG_FPSW, "x87 status word.", 16)

@@ -13,15 +13,16 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import contextmanager
-from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from lxemu.cpu import binding as uc
 from lxemu.cpu import private, trap
 from lxemu.cpu.binding import Binding
 from lxemu.cpu.context import NO_TLS, Context, FpuBatch
-from lxemu.cpu.gate import Gate
+from lxemu.cpu.gate import FIRST_SLICES, Gate
 from lxemu.errors import EngineError
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ class Engine:
         self._bind_calls()
         self._init_control_registers()
         self._init_blob()
-        self._add_hooks()
         self._map_registers(_use_private() if use_private is None else use_private)
+        self._add_hooks()
+        self._find_exception_words()
         self.gate = Gate(self)
         self._make_templates()
         mmu = phys.mmu
@@ -150,6 +152,8 @@ class Engine:
         self._flush = partial(lib.uc_ctl, self._ref, flush_tlb)
         self._cr3 = c_uint64(self.boot_cr3)
         self._load_cr3 = partial(lib.uc_reg_write, self._ref, uc.REG_CR3, byref(self._cr3))
+        self._cr2 = c_uint64()
+        self._read_cr2 = partial(lib.uc_reg_read, self._ref, uc.REG_CR2, byref(self._cr2))
         self._save = partial(lib.uc_context_save, self._ref)
         self._restore = partial(lib.uc_context_restore, self._ref)
 
@@ -183,9 +187,43 @@ class Engine:
     def _add_hooks(self) -> None:
         b, lib = self.binding, self.binding.lib
         b.hook(self.handle, uc.HOOK_INTR, lib.uc_emu_stop, None, 1, 0)
+        self._add_step_hook()
         b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSCALL)
         # Unhooked, a SYSENTER of 32-bit code would do nothing at all; 64-bit code gets #UD.
         b.hook(self.handle, uc.HOOK_INSN, lib.uc_emu_stop, None, 1, 0, uc.INS_SYSENTER)
+
+    def _add_step_hook(self) -> None:
+        """Add the hook that notes where a SYSCALL was, for programs that are single-stepped.
+
+        With TF set the instruction stops the engine and then raises #DB, which hides the call. The
+        hook is closed until a single step is seen. It must come before the one that stops, and must
+        not run Python code (see gate.py).
+        """
+        self._stepped = (c_uint64 * 1)()
+        where = map(self.q.__getitem__, repeat(16))
+        note = map(self._stepped.__setitem__, repeat(0), where)
+        self._step_callback = CFUNCTYPE(None)(note.__next__)
+        handle = self.binding.hook(
+            self.handle,
+            uc.HOOK_INSN,
+            self._step_callback,
+            None,
+            *private.PROBE,
+            uc.INS_SYSCALL,
+        )
+        self._step_bounds = private.hook_bounds(handle)
+
+    def watch_steps(self, on: bool) -> None:
+        """Note, or no longer note, where SYSCALL instructions are."""
+        self._stepped[0] = 0
+        if self._step_bounds is not None:
+            self._step_bounds[0], self._step_bounds[1] = private.OPEN if on else private.CLOSED
+
+    def stepped_syscall(self) -> int:
+        """Return the address of the SYSCALL that the last single step executed, or 0."""
+        address: int = self._stepped[0]
+        self._stepped[0] = 0
+        return address
 
     def _map_registers(self, use_private: bool) -> None:
         env = private.find_env(self.binding, self.handle) if use_private else None
@@ -201,13 +239,10 @@ class Engine:
             self.q = (c_uint64 * 17)()
             self.d = (c_uint32 * 34).from_buffer(self.q)
             self._make_api_run()
+
+    def _find_exception_words(self) -> None:
         if not self._layout_known:
             self.blob = self._search_layout()
-        self._bind_exception_words()
-        mark = byref(self.kind) if self.private else byref(self._mark)
-        self.binding.hook(self.handle, uc.HOOK_INTR, self.binding.lib.uc_query, mark, 1, 0)
-
-    def _bind_exception_words(self) -> None:
         blob = self.blob
         if self.private:
             self.kind = (c_int * 1).from_address(self._env + blob.is_int)
@@ -218,6 +253,8 @@ class Engine:
             self._old, self._error = c_int(-1), c_int()
             self._mark = c_uint64(trap.UNMARKED)
         self.kind[0] = trap.NOTHING
+        mark = byref(self.kind) if self.private else byref(self._mark)
+        self.binding.hook(self.handle, uc.HOOK_INTR, self.binding.lib.uc_query, mark, 1, 0)
 
     def _make_api_run(self) -> None:
         """Make a `run` of the same behaviour from the public interface alone."""
@@ -420,6 +457,8 @@ class Engine:
 
     def read(self, ctx: Context, reg: int) -> int:
         """Read a register of `ctx` by its number in the library."""
+        if self.live is ctx:
+            return self.binding.read_reg(self.handle, reg)
         with self._borrow(ctx):
             return self.binding.read_reg(self.handle, reg)
 
@@ -479,7 +518,8 @@ class Engine:
 
     def cr2(self) -> int:
         """Return the address of the last page fault."""
-        return self.binding.read_reg(self.handle, uc.REG_CR2)
+        self._read_cr2()
+        return self._cr2.value
 
     def fetch(self, va: int) -> int | None:
         """Read a byte of the live address space; None where nothing is mapped."""
@@ -536,7 +576,7 @@ class Engine:
         """
         self.gate.acknowledge()
         self.slices += 1
-        if self.slices <= 20 or not self.slices % 128:
+        if self.slices <= FIRST_SLICES or not self.slices % 128:
             self.tlb_flush()
 
     # -- end ------------------------------------------------------------------------------------

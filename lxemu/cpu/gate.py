@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 
     from lxemu.cpu.engine import Engine
 
-# While closed both bounds name an address that no code can have: the lowest page is never mapped.
-_CLOSED = 7
-_PROBE = (0x5EED_0001, 0x5EED_0002)
-
 #: Period of the ticker (s), and how many periods pass between stops when nobody is known to wait.
 TICK = 0.01
 IDLE_TICKS = 10
-_FIRST_TICKS = 20
+#: Stops that a new program gets at the short period in any case, for its translation cache to grow.
+FIRST_SLICES = 20
 
 
 class Gate:
@@ -41,6 +38,7 @@ class Gate:
     """
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._lock = _thread.allocate_lock()
         self._stop = _thread.allocate_lock()
         self._done: _thread.LockType | None = None
@@ -57,24 +55,20 @@ class Gate:
             zip(iter(mark, self), iter(stop, self), strict=False).__next__
         )
         b.hook(handle, uc.HOOK_BLOCK, lib.uc_errno, None, 1, 0)
-        hook = b.hook(handle, uc.HOOK_BLOCK, self._callback, None, *_PROBE)
-        self._bounds = private.hook_bounds(hook, *_PROBE)
+        hook = b.hook(handle, uc.HOOK_BLOCK, self._callback, None, *private.PROBE)
+        self._bounds = private.hook_bounds(hook)
         self.exact = self._bounds is not None
-        if self._bounds is not None:
-            self._bounds[0] = self._bounds[1] = _CLOSED
 
     def _shut(self) -> None:
         if self._bounds is not None:
-            self._bounds[1] = _CLOSED
-            self._bounds[0] = _CLOSED
+            self._bounds[1], self._bounds[0] = private.CLOSED
 
     def open(self) -> None:
         """Ask for a stop at the next block entry; any thread may, and more than once."""
         with self._lock:
             self.wanted = True
             if self._bounds is not None:
-                self._bounds[0] = 1
-                self._bounds[1] = 0
+                self._bounds[0], self._bounds[1] = private.OPEN
 
     def open_at(self, address: int) -> None:
         """Ask for a stop at the entry of the block at `address` only (tests, debuggers)."""
@@ -104,11 +98,9 @@ class Gate:
 
     def _tick(self, busy: Callable[[], bool], done: _thread.LockType) -> None:
         idle = 0
-        ticks = 0
         while not self._stop.acquire(timeout=TICK):
-            ticks += 1
             idle += 1
-            if ticks <= _FIRST_TICKS or idle >= IDLE_TICKS or busy():
+            if idle >= IDLE_TICKS or self._engine.slices < FIRST_SLICES or busy():
                 idle = 0
                 self.open()
         done.release()

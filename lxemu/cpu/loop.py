@@ -107,8 +107,8 @@ def _event(lwp: Lwp, engine: Engine, err: int) -> None:
     """Act on a stop that is not the usual kind of system call."""
     event = trap.decode(engine, err)
     machine, vector = lwp.machine, event.vector
-    if vector == T_INT80:
-        _int80(lwp, engine)
+    if vector == T_INT80 or (vector == T_SYSCALL and engine.bits == 64):
+        _call(lwp, engine, vector)
         return
     lwp.syscall_nr = -1
     if vector == T_GATE:
@@ -123,9 +123,13 @@ def _event(lwp: Lwp, engine: Engine, err: int) -> None:
     machine.fault(lwp, vector, event.error, event.cr2)
 
 
-def _int80(lwp: Lwp, engine: Engine) -> None:
-    """Make the 32-bit call of an `int 0x80` at a place not seen before, or in 64-bit code."""
+def _call(lwp: Lwp, engine: Engine, vector: int) -> None:
+    """Make a call that the loop does not: a single-stepped one, or `int 0x80` in an unusual place.
+
+    That is one that has not been looked at yet, or one in 64-bit code, which makes a 32-bit call.
+    """
     lwp.syscall_nr = number = engine.d[0]
-    brand = lwp.brand if engine.bits == 32 else lwp.machine.brand_for(32)
+    native = vector == T_SYSCALL or engine.bits == 32
+    brand = lwp.brand if native else lwp.machine.brand_for(32)
     words = engine.d if engine.bits == 32 else engine.q
     words[0] = _dispatch(lwp, brand, number)

@@ -168,13 +168,20 @@ def _pointers(base: int) -> list[int]:
     return [word for word in words if 0x10000 < word < 1 << 47 and not word & 7]
 
 
-def hook_bounds(handle: int, first: int, last: int) -> ctypes.Array[c_uint64] | None:
-    """Return the two bounds of a hook as words that may be written, or None.
+#: Bounds that no address is between, and those that all are (the library reads first > last so).
+CLOSED, OPEN = (7, 7), (1, 0)
+#: Bounds to make a hook with whose bounds are going to be changed.
+PROBE = (0x5EED_0001, 0x5EED_0002)
 
-    The handle of a hook is the address of its structure; `first` and `last` are the bounds it was
-    made with, which must be found there and be unlike anything else.
+
+def hook_bounds(handle: int) -> ctypes.Array[c_uint64] | None:
+    """Return the two bounds of a hook that was made with `PROBE`, closed; None if not found.
+
+    The handle of a hook is the address of its structure, so the bounds are at a fixed distance.
     """
     data = _read_memory(handle, _HOOK_END + 8)
-    if len(data) < _HOOK_END + 8 or struct.unpack_from("<QQ", data, _HOOK_BEGIN) != (first, last):
+    if len(data) < _HOOK_END + 8 or struct.unpack_from("<QQ", data, _HOOK_BEGIN) != PROBE:
         return None
-    return (c_uint64 * 2).from_address(handle + _HOOK_BEGIN)
+    bounds = (c_uint64 * 2).from_address(handle + _HOOK_BEGIN)
+    bounds[0], bounds[1] = CLOSED
+    return bounds

@@ -33,7 +33,7 @@ _ANSWERS = {uc.MODE_64: T_DB, 0x1000: T_NMI, uc.ARCH_X86: T_BP}
 UNMARKED = 0x5EED_5EED_5EED_5EED
 
 _BOUND, _INT, _INTO, _INT1 = 0x62, 0xCD, 0xCE, 0xF1  # opcodes
-_TF = 0x100  # single step
+TF = 0x100  # single step
 _FPSW_ES = 0x80  # an unmasked x87 exception is pending
 
 
@@ -102,10 +102,17 @@ def _denied(engine: Engine, number: int) -> Trap:
 
 
 def _debug(engine: Engine, vector: int) -> Trap:
-    """Tell a single step from `int 1`, and refuse that and `int 2`."""
-    if vector == T_DB and engine.binding.read_reg(engine.handle, uc.REG_RFLAGS) & _TF:
-        return Trap(T_DB)
-    return _denied(engine, vector)
+    """Tell a single step from `int 1`, and refuse that and `int 2`.
+
+    A SYSCALL that was stepped is made instead: a kernel entered with TF set clears it, and the trap
+    comes after the instruction that follows the call.
+    """
+    if vector != T_DB or not engine.binding.read_reg(engine.handle, uc.REG_RFLAGS) & TF:
+        return _denied(engine, vector)
+    if engine.bits == 64 and engine.stepped_syscall() == engine.q[16] - 2:
+        return Trap(T_SYSCALL)
+    engine.watch_steps(True)
+    return Trap(T_DB)
 
 
 def _invalid(engine: Engine) -> Trap:

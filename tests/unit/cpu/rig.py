@@ -123,9 +123,11 @@ class FakeLwp:
 class Rig:
     """The parts together. `private` False runs on the public interface of the library."""
 
-    def __init__(self, private: bool = True, nbytes: int = 64 << 20) -> None:
+    def __init__(
+        self, private: bool | None = True, nbytes: int = 64 << 20, engine: type[Engine] = Engine
+    ) -> None:
         self.phys = PhysMem(nbytes)
-        self.engine = Engine(self.phys, use_private=private)
+        self.engine = engine(self.phys, use_private=private)
         self.brands = {64: FakeBrand(64), 32: FakeBrand(32)}
         self.machine = FakeMachine(self.engine, self.brands)
 

@@ -229,3 +229,30 @@ def test_exec_changes_the_mode(rig, first, then):
     assert rig.machine.faults == []
     assert [call[0] for call in rig.brands[then].calls] == [6]
     assert lwp.regs.cs == (0x33 if then == 64 else 0x23)
+
+
+def test_single_stepped_syscall_is_made(rig):
+    """As selftests/x86/single_step_syscall.c has it: no step is seen at the call itself."""
+    seen = []
+
+    def step(lwp, vector, _error, _cr2) -> None:
+        assert vector == 1
+        seen.append(lwp.q[16] - CODE)
+
+    rig.machine.on_fault = step
+    lwp = rig.lwp(b"\xb8\x05\0\0\0\x0f\x05\x90\x90" + EXIT64)
+    lwp.regs.rflags = 0x302
+    rig.run(lwp)
+
+    assert [call[0] for call in rig.brands[64].calls] == [5]
+    assert seen == [5, 8, 9, 14]
+
+
+def test_step_to_the_instruction_after_a_syscall_makes_no_call(rig):
+    rig.machine.on_fault = lambda *_: None
+    # jmp over a call; nop; exit
+    lwp = rig.lwp(b"\x90\xb8\x05\0\0\0\xeb\x02\x0f\x05\x90" + EXIT64)
+    lwp.regs.rflags = 0x302
+    rig.run(lwp)
+
+    assert rig.brands[64].calls == []
