@@ -21,7 +21,7 @@ def shell(request, tmp_path):
     """Return a busybox shell of lxemu on a terminal of its own."""
     program = busybox(request.param)
     command, *words = [str(word) for word in lxemu("run", program, "sh")]
-    env = lxemu_env(os.environ | {"PS1": "ready> ", "TERM": "xterm", "HOME": "/"})
+    env = lxemu_env({"PATH": os.environ["PATH"], "PS1": "ready> ", "TERM": "xterm", "HOME": "/"})
     child = pexpect.spawn(
         command, words, cwd=str(tmp_path), env=env, timeout=TIMEOUT, dimensions=(24, 80)
     )
