@@ -39,6 +39,8 @@ POLLET = 1 << 31
 
 _BEHAVIOUR = POLLONESHOT | POLLET | POLLWAKEUP | POLLEXCLUSIVE
 _ALWAYS = POLLERR | POLLHUP
+#: What a host descriptor's edges are not kept of.
+_LEVEL = POLLIN | POLLRDNORM | POLLERR | POLLHUP
 #: Queues may watch queues, this deep.
 MAX_NESTING = 5
 
@@ -58,10 +60,24 @@ class Interest:
 
     On the pollhead of a kernel object the hook stays. A host descriptor is watched by level, so
     there the hook is good for one wakeup, and is hung again when the descriptor is found not ready;
-    `seen` holds what an edge-triggered interest has already reported of it.
+    `seen` holds what an edge-triggered interest has already reported of it, and is void once a
+    transfer has emptied or filled it. Input is reported by level even so: new input may come
+    between two looks, and an edge too many is only a read that finds nothing.
     """
 
-    __slots__ = ("armed", "data", "events", "fd", "file", "flags", "head", "hook", "queue", "seen")
+    __slots__ = (
+        "armed",
+        "data",
+        "edges",
+        "events",
+        "fd",
+        "file",
+        "flags",
+        "head",
+        "hook",
+        "queue",
+        "seen",
+    )
 
     def __init__(self, queue: EventQueue, fd: int, file: File, events: int, data: int) -> None:
         self.queue = queue
@@ -69,6 +85,7 @@ class Interest:
         self.file = file
         self.hook = _InterestHook(self)
         self.head: Pollhead | None = None
+        self.edges = 0
         self.set(events, data)
 
     def set(self, events: int, data: int) -> None:
@@ -94,16 +111,23 @@ class Interest:
                 self.head = head
         return ready
 
+    def peek(self) -> int:
+        """Poll without taking note of what is ready."""
+        ready = self.poll()
+        self.seen &= ~ready
+        return ready
+
     def _poll_host(self, ready: int, head: FdPollhead) -> int:
-        self.seen &= ready
+        self.queue.hosted[self] = None
+        self.seen = self.seen & ready if head.edges == self.edges else 0
+        self.edges = head.edges
         ready &= ~self.seen
         self.detach()
         if not ready:
-            head.add(self.hook)
-            head.watch_for(self.events & ~self.seen)
+            head.add(self.hook, self.events & ~self.seen)
             self.head = head
         elif self.flags & POLLET:
-            self.seen |= ready
+            self.seen |= ready & ~_LEVEL
         return ready
 
     def detach(self) -> None:
@@ -127,7 +151,7 @@ class Interest:
 class EventQueue(AnonVnode):
     """A set of interests and the list of those that may be ready."""
 
-    __slots__ = ("interests", "pollhead", "ready")
+    __slots__ = ("hosted", "interests", "pollhead", "ready")
 
     label = b"anon_inode:[eventpoll]"
 
@@ -135,6 +159,8 @@ class EventQueue(AnonVnode):
         super().__init__(vfs)
         self.interests: dict[tuple[int, File], Interest] = {}
         self.ready: dict[Interest, None] = {}
+        #: Those that watch descriptors of the host.
+        self.hosted: dict[Interest, None] = {}
         self.pollhead = Pollhead()
 
     # -- changing -------------------------------------------------------------------------------
@@ -177,6 +203,7 @@ class EventQueue(AnonVnode):
         interest.detach()
         interest.armed = False
         self.ready.pop(interest, None)
+        self.hosted.pop(interest, None)
         self.interests.pop((interest.fd, interest.file), None)
 
     def _ready_again(self, interest: Interest) -> None:
@@ -231,7 +258,7 @@ class EventQueue(AnonVnode):
             try:
                 emit(events, interest.data, interest.events)
             except KernelError:
-                interest.seen = 0
+                interest.seen &= ~events
                 self.ready[interest] = None
                 if count:
                     return count
@@ -257,10 +284,9 @@ class EventQueue(AnonVnode):
                 return self.harvest(limit, emit)
 
     def _look_at_host(self) -> None:
-        """Look for edges of host descriptors that came since they were reported."""
-        for interest in self.interests.values():
-            if interest.seen and interest.poll():
-                interest.seen = 0
+        """Ask the host about its descriptors, which tell of nothing while nobody sleeps."""
+        for interest in self.hosted:
+            if interest not in self.ready and interest.peek():
                 self.ready[interest] = None
 
     def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:  # noqa: ARG002
@@ -268,8 +294,7 @@ class EventQueue(AnonVnode):
         for interest in tuple(self.ready):
             if interest.gone():
                 self._drop(interest)
-            elif interest.poll():
-                interest.seen = 0
+            elif interest.peek():
                 return events & (POLLIN | POLLRDNORM), self.pollhead
             else:
                 self.ready.pop(interest, None)

@@ -28,6 +28,8 @@ POLLRDBAND = 0x80
 POLLWRBAND = 0x100
 POLLRDHUP = 0x4000
 
+_HOST_EVENTS = POLLIN | POLLPRI | POLLOUT
+
 
 class PollWaiter:
     """One sleeping poller: `notify` is called from a wakeup; by default it signals a CondVar."""
@@ -66,8 +68,8 @@ class Pollhead:
     def __init__(self) -> None:
         self.waiters: list[PollWaiter] = []
 
-    def add(self, waiter: PollWaiter) -> None:
-        """Put `waiter` on the list."""
+    def add(self, waiter: PollWaiter, events: int = 0) -> None:  # noqa: ARG002
+        """Put `waiter` on the list; `events`, what it wants, matter to a host descriptor."""
         self.waiters.append(waiter)
 
     def remove(self, waiter: PollWaiter) -> None:
@@ -82,38 +84,33 @@ class Pollhead:
 
 
 class FdPollhead(Pollhead):
-    """The pollhead of a host descriptor: while somebody waits, the dispatcher watches it."""
+    """The pollhead of a host descriptor: while somebody waits, the dispatcher watches it for them.
 
-    __slots__ = ("disp", "fd", "watched")
+    The host tells levels, not edges. `edges` counts how often a transfer has found the descriptor
+    empty or full (`drained`): what is ready after that is news to those who want edges.
+    """
+
+    __slots__ = ("disp", "edges", "fd")
 
     def __init__(self, disp: Dispatcher, fd: int) -> None:
         super().__init__()
         self.disp = disp
         self.fd = fd
-        self.watched = False
+        self.edges = 0
 
-    def add(self, waiter: PollWaiter) -> None:
-        """Put `waiter` on the list and have the descriptor watched."""
+    def add(self, waiter: PollWaiter, events: int = _HOST_EVENTS) -> None:
+        """Put `waiter` on the list and have the descriptor watched for `events`."""
         super().add(waiter)
-        if not self.watched:
-            self.watched = True
-            self.disp.watch(self.fd, POLLIN | POLLPRI | POLLOUT, self._ready)
+        self.disp.watch(self.fd, events, waiter.notify)
 
     def remove(self, waiter: PollWaiter) -> None:
-        """Take `waiter` off; the last one ends the watch."""
+        """Take `waiter` off and end its watch."""
         super().remove(waiter)
-        if not self.waiters and self.watched:
-            self.watched = False
-            self.disp.unwatch(self.fd, self._ready)
+        self.disp.unwatch(self.fd, waiter.notify)
 
-    def watch_for(self, events: int) -> None:
-        """Narrow the watch to `events`, so that an always writable descriptor does not spin."""
-        if self.watched:
-            self.disp.unwatch(self.fd, self._ready)
-            self.disp.watch(self.fd, events, self._ready)
-
-    def _ready(self, events: int) -> None:
-        self.wakeup(events)
+    def drained(self) -> None:
+        """Note that a transfer moved less than it was asked for."""
+        self.edges += 1
 
 
 def poll_sleep(heads: Iterable[tuple[Pollhead, int]], deadline: int | None) -> bool:
@@ -125,10 +122,8 @@ def poll_sleep(heads: Iterable[tuple[Pollhead, int]], deadline: int | None) -> b
     added: list[Pollhead] = []
     try:
         for head, events in heads:
-            head.add(waiter)
+            head.add(waiter, events)
             added.append(head)
-            if isinstance(head, FdPollhead):
-                head.watch_for(events)
         return waiter.cv.wait_sig_until(deadline)
     finally:
         for head in added:
