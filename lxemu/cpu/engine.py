@@ -1,9 +1,9 @@
 """One Unicorn engine for a whole machine: paged 64-bit mode, user code at privilege level 3.
 
 The engine walks the kernel's page tables in `PhysMem`. Every address space shares the last
-top-level entry, which leads to the supervisor's one page: the descriptor table, and the few
-instructions that enter user mode when a template of a fresh context is made. Nothing else ever runs
-at level 0: a trap stops the engine, the kernel is Python, and the next run goes on in user mode.
+top-level entry, which leads to the supervisor's page. Its code runs twice, when the templates of
+fresh contexts are made; nothing else ever runs at level 0: a trap stops the engine, the kernel is
+Python, and the next run goes on in user mode.
 
 Facts about Unicorn that this code relies on are measured; tests/unit/cpu repeats the measurements.
 """
@@ -14,15 +14,16 @@ import ctypes
 import os
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from functools import partial
+from functools import cached_property, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from lxemu.cpu import binding as uc
-from lxemu.cpu import private, trap
+from lxemu.cpu import private, supervisor, trap
 from lxemu.cpu.binding import Binding
 from lxemu.cpu.context import NO_TLS, Context, FpuBatch
 from lxemu.cpu.gate import FIRST_SLICES, Gate
+from lxemu.cpu.supervisor import Supervisor
 from lxemu.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,36 +31,13 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.mm.page import PhysMem
 
-KERNEL_BASE = 0xFFFF_FFFF_FFFF_F000  # the supervisor's page
-_WINDOW_BASE = 0xFFFF_FFFF_FFE0_0000  # 511 pages below it: windows for invalidate_code
-_WINDOWS = 511
-_GDT_LIMIT = 16 * 8 - 1
-_TLS_FIRST, _TLS_END = 12, 15  # entries for thread-local segments
-_ENTER64, _ENTER32, _FRAME = 0x100, 0x120, 0x180
-
-USER_CS32, USER_DS, USER_CS64 = 0x23, 0x2B, 0x33
-_RFLAGS_INIT = 0x202
-
-# mov %eax to %ds and %es (and %fs, %gs), then iretq; selectors are 0 in 64-bit mode.
-_CODE64 = bytes.fromhex("31c0 8ed8 8ec0 8ee0 8ee8 48cf".replace(" ", ""))
-_CODE32 = bytes.fromhex("31c0 8ee0 8ee8 66b82b00 8ed8 8ec0 48cf".replace(" ", ""))
-
-_PTE_P, _PTE_W, _PTE_U, _PTE_A, _PTE_D = 1, 2, 4, 0x20, 0x40
-_TABLE = _PTE_P | _PTE_W | _PTE_U | _PTE_A
-_PTE_ADDR = 0x000F_FFFF_FFFF_F000
-
 _CR0 = 0x8005_0033  # PG AM WP NE ET MP PE
 _CR4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 16  # PAE OSFXSR OSXMMEXCPT FSGSBASE; no OSXSAVE
 _EFER, _EFER_INIT = 0xC000_0080, 0xD01  # SCE LME LMA NXE
 _TCG_BUFFER = 128 << 20
+_CPUID_LEAVES = (0, 1, 7, *range(0x8000_0000, 0x8000_0005), 0x8000_0008)
 _MASK32 = 0xFFFF_FFFF
-
-
-def _segment(*, code: bool, long: bool = False, level: int = 3) -> int:
-    """Return a flat descriptor, marked accessed: the processor must not write to the table."""
-    access = 0x80 | level << 5 | 0x10 | (0xB if code else 0x3)
-    size = 1 << 53 if long else 1 << 54
-    return 0xFFFF | access << 40 | 0xF << 48 | size | 1 << 55
+_UNMAPPED = 0x1000  # an address at which no program can have anything while there is none
 
 
 def _use_private() -> bool:
@@ -87,10 +65,11 @@ class Engine:
         self.live: Context | None = None
         self.closed = False
         self.slices = 0
-        self._window = 0
         self._fpu = FpuBatch()
         self._live_tls = NO_TLS
-        self._make_tables()
+        self.supervisor = Supervisor(phys)
+        self.kernel_entry, self.boot_cr3 = self.supervisor.entry, self.supervisor.root
+        self.cr3 = self.boot_cr3
         self.handle = self._open()
         self._ref = byref(c_char.from_address(self.handle.value or 0))
         self._bind_calls()
@@ -107,32 +86,6 @@ class Engine:
         mmu.kernel_entry = self.kernel_entry
 
     # -- construction ---------------------------------------------------------------------------
-
-    def _make_tables(self) -> None:
-        """Build the supervisor's page, its tables, and a root that holds nothing else."""
-        phys, q = self.phys, self.phys.q
-        self._frames = [phys.page_alloc() for _ in range(4)]
-        third, second, first, page = (pfn << 12 for pfn in self._frames)
-        q[(third >> 3) + 511] = second | _TABLE
-        q[(second >> 3) + 511] = first | _TABLE
-        q[(first >> 3) + 511] = page | _PTE_P | _PTE_A | _PTE_D
-        self._window_table = first >> 3
-        self.kernel_entry = third | _TABLE
-        self._boot_root = phys.page_alloc_low()
-        self.boot_cr3 = self.cr3 = self._boot_root << 12
-        q[(self.boot_cr3 >> 3) + 511] = self.kernel_entry
-        self._gdt = page >> 3
-        descriptors = {
-            2: _segment(code=True, long=True, level=0),
-            3: _segment(code=False, level=0),
-            USER_CS32 >> 3: _segment(code=True),
-            USER_DS >> 3: _segment(code=False),
-            USER_CS64 >> 3: _segment(code=True, long=True),
-        }
-        for index, value in descriptors.items():
-            q[self._gdt + index] = value
-        phys.ram[page + _ENTER64 : page + _ENTER64 + len(_CODE64)] = _CODE64
-        phys.ram[page + _ENTER32 : page + _ENTER32 + len(_CODE32)] = _CODE32
 
     def _open(self) -> c_void_p:
         b, phys = self.binding, self.phys
@@ -163,7 +116,7 @@ class Engine:
         b.write_reg(handle, uc.REG_CR4, _CR4)
         b.write_msr(handle, _EFER, _EFER_INIT)
         b.write_reg(handle, uc.REG_CR0, _CR0)
-        b.write_gdtr(handle, KERNEL_BASE, _GDT_LIMIT)
+        b.write_gdtr(handle, supervisor.BASE, supervisor.GDT_LIMIT)
         b.write_reg(handle, uc.REG_FPCW, 0x37F)
         b.write_reg(handle, uc.REG_MXCSR, 0x1F80)
         b.write_reg(handle, uc.REG_FPTAG, 0xFFFF)
@@ -302,14 +255,14 @@ class Engine:
         frame = self.phys.page_alloc()
         self.phys.ram[frame << 12 : (frame << 12) + 2] = b"\xcd\x80"
         results = []
-        for target in (0x1000, _WINDOW_BASE):
+        window = self.supervisor.open_window(frame)
+        for target in (_UNMAPPED, window):
             self._load(before)
-            self._open_window(0, frame)
-            self._prepare_entry(_ENTER64, USER_CS64, target)
+            self.q[16], self.q[4] = self.supervisor.prepare_entry(64, target)
             self._push_all()
             self._start()
             results.append(self._saved())
-        self._close_window(0)
+        self._close_window(window)
         self._load(before)
         self.phys.page_rele(frame)
         return private.search_exception_words(self.blob.state, before, results[0], results[1])
@@ -322,14 +275,6 @@ class Engine:
         ctypes.memmove(self._scratch, blob, len(blob))
         self._restore(self._scratch)
 
-    def _prepare_entry(self, code: int, cs: int, target: int) -> None:
-        """Set up the return to user mode at `target` that the supervisor's code at `code` makes."""
-        frame = (target, cs, _RFLAGS_INIT, 0, USER_DS)
-        for index, value in enumerate(frame):
-            self.phys.q[self._gdt + (_FRAME >> 3) + index] = value
-        self.q[4] = KERNEL_BASE + _FRAME
-        self.q[16] = KERNEL_BASE + code
-
     def _make_templates(self) -> None:
         """Enter user mode once per mode, and keep the state just before the first instruction.
 
@@ -338,19 +283,18 @@ class Engine:
         """
         boot = self._saved()
         self.templates: dict[int, bytes] = {}
-        for bits, code, cs in ((64, _ENTER64, USER_CS64), (32, _ENTER32, USER_CS32)):
+        for bits in (64, 32):
             self._load(boot)
-            self.templates[bits] = self._enter(code, cs)
+            self.templates[bits] = self._enter(bits)
 
-    def _enter(self, code: int, cs: int) -> bytes:
-        target = 0x1000
-        self._prepare_entry(code, cs, target)
+    def _enter(self, bits: int) -> bytes:
+        self.q[16], self.q[4] = self.supervisor.prepare_entry(bits, _UNMAPPED)
         self.kind[0] = trap.NOTHING
         self._error.value, self._old.value = -1, -1
         err = self.run()
         self._pull_all()
         seen = (err, self.kind[0], self._error.value, self._old.value, self.cr2(), self.q[16])
-        if seen != (0, trap.FAULT, 0x14, trap.T_PF, target, target):
+        if seen != (0, trap.FAULT, 0x14, trap.T_PF, _UNMAPPED, _UNMAPPED):
             raise EngineError(f"this version of unicorn does not behave as expected: {seen}")
         self.rearm()
         self.kind[0] = trap.NOTHING
@@ -432,11 +376,7 @@ class Engine:
     def load_tls(self, ctx: Context) -> None:
         """Enter the thread-local segments of `ctx` into the descriptor table."""
         self._live_tls = ctx.tls
-        self._enter_tls(ctx.tls)
-
-    def _enter_tls(self, tls: tuple[int, int, int]) -> None:
-        for index, descriptor in enumerate(tls, self._gdt + _TLS_FIRST):
-            self.phys.q[index] = descriptor
+        self.supervisor.enter_tls(ctx.tls)
 
     # -- registers that are not general ---------------------------------------------------------
 
@@ -474,16 +414,12 @@ class Engine:
         nonsense into a signal frame gets no exception in the kernel's name. The library loads FS
         and GS from the table, but only stores the selector of DS and ES, whose base stays 0.
         """
-        tls, live_tls = ctx.tls, self._live_tls
-        flat = (0, USER_CS32 >> 3, USER_DS >> 3, USER_CS64 >> 3)
-        index = selector >> 3
-        known = index in flat or (_TLS_FIRST <= index < _TLS_END and tls[index - _TLS_FIRST])
-        if selector & 4 or not known:
+        if not self.supervisor.loadable(selector, ctx.tls):
             selector = 0
         with self._borrow(ctx):
-            self._enter_tls(tls)
+            self.supervisor.enter_tls(ctx.tls)
             self.binding.write_reg(self.handle, reg, selector)
-            self._enter_tls(live_tls)
+            self.supervisor.enter_tls(self._live_tls)
 
     def read_fpu(self, ctx: Context) -> bytes:
         """Return the x87 and SSE state of `ctx` as an FXSAVE image."""
@@ -523,12 +459,7 @@ class Engine:
 
     def fetch(self, va: int) -> int | None:
         """Read a byte of the live address space; None where nothing is mapped."""
-        entry = self.cr3
-        for shift in (39, 30, 21, 12):
-            entry = self.phys.q[((entry & _PTE_ADDR) >> 3) + (va >> shift & 511)]
-            if not entry & _PTE_P:
-                return None
-        return self.phys.ram[(entry & _PTE_ADDR) + (va & 0xFFF)]
+        return self.supervisor.fetch(self.cr3, va)
 
     # -- caches ---------------------------------------------------------------------------------
 
@@ -543,23 +474,40 @@ class Engine:
         The library takes a virtual address that user mode may execute, so the frame gets a window
         for the moment. Its translation is cached; it is dropped before user code can run.
         """
-        window = self._window
-        self._window = (window + 1) % _WINDOWS
-        va = self._open_window(window, pfn)
+        va = self.supervisor.open_window(pfn)
         control = c_uint32(uc.CTL_TB_REMOVE_CACHE | 2 << 26 | 1 << 30)
         err = self.binding.lib.uc_ctl(self._ref, control, c_uint64(va), c_uint64(va + 0x1000))
-        self._close_window(window)
+        self._close_window(va)
         self.binding.check(err, "invalidating code")
 
-    def _open_window(self, window: int, pfn: int) -> int:
-        """Map a frame for user mode where no address space has anything; return the address."""
-        bits = _PTE_P | _PTE_U | _PTE_A | _PTE_D
-        self.phys.q[self._window_table + window] = pfn << 12 | bits
-        return _WINDOW_BASE + (window << 12)
-
-    def _close_window(self, window: int) -> None:
-        self.phys.q[self._window_table + window] = 0
+    def _close_window(self, va: int) -> None:
+        self.supervisor.close_window(va)
         self.tlb_flush()
+
+    @cached_property
+    def cpuid(self) -> dict[int, tuple[int, int, int, int]]:
+        """What the CPUID instruction tells programs: leaf (subleaf 0) to eax, ebx, ecx, edx."""
+        frame = self.phys.page_alloc()
+        self.phys.ram[frame << 12 : (frame << 12) + 3] = b"\x0f\xa2\xcc"  # cpuid; int3
+        window = self.supervisor.open_window(frame)
+        self._push_all()
+        kept = self._saved()
+        try:
+            return {leaf: self._cpuid(window, leaf) for leaf in _CPUID_LEAVES}
+        finally:
+            self._close_window(window)
+            self._load(kept)
+            self._pull_all()
+            self.phys.page_rele(frame)
+
+    def _cpuid(self, code: int, leaf: int) -> tuple[int, int, int, int]:
+        self._load(self.templates[64])
+        self._pull_all()
+        self.q[0], self.q[16] = leaf, code
+        while trap.decode(self, self.run()).vector != trap.T_BP:
+            self.gate.acknowledge()
+        eax, ecx, edx, ebx = self.d[0:8:2]
+        return eax, ebx, ecx, edx
 
     # -- pre-emption ----------------------------------------------------------------------------
 

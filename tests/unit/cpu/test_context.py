@@ -284,3 +284,17 @@ def test_bad_selector_written_by_the_kernel_becomes_0(rig, name, selector):
 
     assert getattr(lwp.regs, name) == 0
     assert [(v, e) for v, e, _, _ in rig.machine.faults] == [(14, 4)]
+
+
+def test_cpuid_for_the_kernel_is_what_programs_see(rig):
+    """Asked in the middle of a program, which must not notice."""
+    lwp = rig.lwp(b"\xb8\x01\0\0\0\x0f\xa2\x89\xce\x89\xd7" + b"\xb8\x05\0\0\0\x0f\x05" + EXIT64)
+    rig.brands[64].stubs[5] = lambda _lwp: len(rig.engine.cpuid)
+    rig.run(lwp)
+    _, _, ecx, edx = rig.engine.cpuid[1]
+
+    assert rig.machine.faults == []
+    assert (ecx, edx) == (lwp.regs.rsi, lwp.regs.rdi)
+    assert b"".join(rig.engine.cpuid[0][i].to_bytes(4, "little") for i in (1, 3, 2)) == (
+        b"AuthenticAMD"
+    )

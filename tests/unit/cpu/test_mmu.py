@@ -127,7 +127,7 @@ def test_window_is_closed_after_the_invalidation(rig):
     # mov $window,%rsi; <call 5>; mov (%rsi),%ebx
     code = b"\x48\xbe\0\0\xe0\xff\xff\xff\xff\xff" + CALL5 + b"\x8b\x1e"
     lwp = rig.lwp(code)
-    rig.engine._window = 0
+    rig.engine.supervisor._next = 0
     rig.brands[64].stubs[5] = lambda lwp: rig.engine.invalidate_code(rig.phys.page_alloc()) or 0
     rig.run(lwp)
 
