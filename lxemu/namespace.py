@@ -45,7 +45,8 @@ def build_namespace(machine: Machine) -> None:
     config = machine.config
     ids = FsIds()
     zone = machine.zone
-    zone.mounts = MountTable(_root_vfs(machine, ids))
+    root = _root_vfs(machine, ids)
+    zone.mounts = MountTable(root, source=root.source)
     zone.root = zone.mounts.root
     _mount_brand(machine, ids)
     for volume in config.volumes:

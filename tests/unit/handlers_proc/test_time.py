@@ -122,7 +122,10 @@ def test_nanosleep_interrupted_tells_what_is_left(guest):
         sec, _nsec = guest.longs(guest.buf + 256, 2)
         yield sec
 
-    assert run(guest, body) == [0, "EINTR", 8]
+    *results, left = run(guest, body)
+
+    assert results == [0, "EINTR"]
+    assert left in (8, 9), "ten seconds less the one of the timer, give or take what calls take"
 
 
 # -- interval timers ----------------------------------------------------------------------------
