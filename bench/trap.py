@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lxemu.cpu import binding as uc
 from lxemu.cpu.engine import Engine
 from lxemu.kernel.mm.page import PhysMem
-from tests.unit.cpu.rig import CODE, DATA, RW, Rig
+from tests.unit.cpu.rig import CODE, DATA, RW, FakeLwp, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def leaf_option() -> tuple[float, float]:
     for number in (CALL, CALL + 1):
         lwp = rig.lwp(calls(64, number))
 
-        def work(lwp=lwp) -> None:
+        def work(lwp: FakeLwp = lwp) -> None:
             rig.engine.set_mode(lwp.cpu, 64, CODE, 0)
             rig.run(lwp)
 
@@ -131,7 +131,7 @@ def page_fault(rig: Rig) -> float:
     bits = lwp.as_.hat.probe(DATA + 0x100000)
     count = 4096
 
-    def enter(lwp, _vector, _error, cr2) -> None:
+    def enter(lwp: FakeLwp, _vector: int, _error: int, cr2: int) -> None:
         lwp.as_.pte(cr2 & ~0xFFF, bits)
 
     rig.machine.on_fault = enter
@@ -162,7 +162,7 @@ def small_operations(rig: Rig) -> dict[str, float]:
     image = one.regs.fxsave
     pfn = rig.phys.page_alloc()
 
-    def swap(first, second):
+    def swap(first: FakeLwp, second: FakeLwp) -> Callable[[], None]:
         def work() -> None:
             engine.switch(first)
             engine.switch(second)
