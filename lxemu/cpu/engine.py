@@ -537,7 +537,8 @@ class Engine:
         self.gate.close()
         self.owner = self.live = None
         mmu = self.phys.mmu
-        del mmu.flush, mmu.invalidate
+        without = type(mmu)()
+        mmu.live, mmu.flush, mmu.invalidate = None, without.flush, without.invalidate
         self.q = (c_uint64 * 17)()
         self.d = (c_uint32 * 34)()
         self.binding.lib.uc_close(self.handle)

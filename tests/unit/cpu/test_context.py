@@ -269,6 +269,8 @@ def test_use_after_close_is_harmless(rig):
     rig.engine.close()
     rig.engine.close()
     rig.engine.q[0] = 1
+    rig.phys.mmu.flush()
+    rig.phys.mmu.invalidate(1)
 
     assert lwp.regs.rax == 0
 
