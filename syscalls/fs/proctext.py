@@ -100,19 +100,10 @@ _EXT_ECX = [
     "osvw",
 ]
 
-#: What the CPU model guarantees when the engine does not tell its CPUID (x86-64-v2, no AVX).
-_DEFAULT_FLAGS = (
-    "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr "
-    "sse sse2 syscall nx lm constant_tsc rep_good nopl cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt "
-    "hypervisor lahf_lm"
-)
-
 
 def cpu_flags(machine: Any) -> str:
     """Return the `flags` line of /proc/cpuinfo, from the CPUID words that the engine reports."""
-    leaves = getattr(machine.engine, "cpuid", None)
-    if not isinstance(leaves, dict) or 1 not in leaves:
-        return _DEFAULT_FLAGS
+    leaves = machine.engine.cpuid
     _, _, ecx, edx = leaves[1]
     _, _, xecx, xedx = leaves.get(0x80000001, (0, 0, 0, 0))
     flags = [name for bit, name in enumerate(_EDX1) if edx >> bit & 1 and name != "-"]
@@ -123,15 +114,29 @@ def cpu_flags(machine: Any) -> str:
     return " ".join(flags)
 
 
+def cpu_identity(cpuid: dict[int, tuple[int, int, int, int]]) -> tuple[str, int, int, int]:
+    """Return vendor, family, model and stepping as the CPUID instruction gives them."""
+    _, ebx, ecx, edx = cpuid[0]
+    vendor = b"".join(word.to_bytes(4, "little") for word in (ebx, edx, ecx)).decode("ascii")
+    signature = cpuid[1][0]
+    family, model = signature >> 8 & 0xF, signature >> 4 & 0xF
+    if family == 0xF:
+        family += signature >> 20 & 0xFF
+    if family in (6, *range(0xF, 0x100)):
+        model |= signature >> 12 & 0xF0
+    return vendor, family, model, signature & 0xF
+
+
 def cpuinfo(machine: Any) -> bytes:
     """/proc/cpuinfo: one processor, the machine's."""
     mhz = "2000.000"
+    vendor, family, model, stepping = cpu_identity(machine.engine.cpuid)
     return f"""processor\t: 0
-vendor_id\t: GenuineIntel
-cpu family\t: 6
-model\t\t: 26
+vendor_id\t: {vendor}
+cpu family\t: {family}
+model\t\t: {model}
 model name\t: lxemu virtual CPU
-stepping\t: 3
+stepping\t: {stepping}
 microcode\t: 0x1
 cpu MHz\t\t: {mhz}
 cache size\t: 16384 KB

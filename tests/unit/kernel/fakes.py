@@ -33,6 +33,12 @@ class FakeContext:
 
 class FakeEngine:
     q = ()
+    #: Leaves of CPUID as an EPYC of the first kind has them: vendor, signature and features.
+    cpuid = {
+        0: (13, 0x68747541, 0x444D4163, 0x69746E65),
+        1: (0x800F12, 0x800, 0x82D83203, 0x178BFBFF),
+        0x80000001: (0, 0, 0x100001, 0x2BD3FBFF),
+    }
 
     def new_context(self):
         return FakeContext()
