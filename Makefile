@@ -5,6 +5,8 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 VPY     := $(VENV)/bin/python
 LXEMU   := $(VENV)/bin/lxemu
 BUSYBOX := build/busybox
+# A plain path entry: the default finder imports a dozen modules at every start of Python.
+EDITABLE := --config-settings editable_mode=compat -e
 SOURCES := lxemu syscalls tests bench fixtures
 
 .DEFAULT_GOAL := help
@@ -23,11 +25,11 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/.created
-	$(VPY) -m pip install --quiet --disable-pip-version-check -e .
+	$(VPY) -m pip install --quiet --disable-pip-version-check $(EDITABLE) .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.created
-	$(VPY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(VPY) -m pip install --quiet --disable-pip-version-check $(EDITABLE) '.[dev]'
 	@touch $(VENV)/.installed $@
 
 # -- busybox, from the distribution's packages, unpacked and never installed ---------------------

@@ -8,9 +8,7 @@ surroundings: pids, entropy, host signals, the report of an unsupported call or 
 from __future__ import annotations
 
 import os
-import random
 import sys
-import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +42,7 @@ from lxemu.signals import HostSignals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from random import Random
 
     from lxemu.brand import Brand
     from lxemu.kernel.hosttty import HostTty
@@ -123,7 +122,7 @@ class Machine:
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self.clock: Clock = HostClock() if config.seed is None else VirtualClock()
-        self._random = random.Random(config.seed) if config.seed is not None else None
+        self._random = _seeded(config.seed)
         self.disp = Dispatcher(self.clock)
         self.phys = PhysMem(config.memory)
         self.engine = Engine(self.phys)
@@ -508,6 +507,8 @@ class Machine:
     def crash_report(self) -> str:
         """Describe a fault of ours: the host traceback and where the guest was."""
         assert self.crash is not None
+        import traceback
+
         lines = traceback.format_exception(self.crash)
         lwp = self.disp.curlwp
         if lwp is not None:
@@ -535,6 +536,15 @@ class Machine:
                 mount.vfs.unmount()
         self.engine.close()
         self.phys.close()
+
+
+def _seeded(seed: int | None) -> Random | None:
+    """Return a reproducible source of entropy; None for a machine that uses the host's."""
+    if seed is None:
+        return None
+    from random import Random
+
+    return Random(seed)
 
 
 def _brands() -> tuple[Brand, Brand]:

@@ -8,7 +8,7 @@ for.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -75,7 +75,7 @@ def load_image(bits: int) -> bytes:
     """Return the ELF image for programs of `bits`."""
     from syscalls.vdso.images import IMAGES
 
-    return base64.b64decode(IMAGES[bits])
+    return binascii.a2b_base64(IMAGES[bits])
 
 
 def symbols(image: bytes, bits: int) -> dict[bytes, int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
+import os
 import struct
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -69,7 +69,7 @@ class Line(NamedTuple):
 
 def host_counter() -> Callable[[], int] | None:
     """Return a function that reads the host's time stamp counter; None where it has none."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or struct.calcsize("P") != 8:
+    if os.uname().machine.lower() not in ("x86_64", "amd64") or struct.calcsize("P") != 8:
         return None
     try:
         memory = mmap.mmap(-1, PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import socket
 import struct
 import termios
 from contextlib import suppress
@@ -39,6 +38,8 @@ from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.vnode import VCHR, VFIFO, VREG, VSOCK, Vattr, Vfs, Vnode
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.sched import Dispatcher
 
@@ -55,7 +56,18 @@ class HostStream(Vnode):
     `disp` is asked to wait. `io` is the descriptor used for transfers, `fd` the one that was given.
     """
 
-    __slots__ = ("_head", "_nonblock", "_poll", "_sock", "disp", "fd", "io", "tty", "users")
+    __slots__ = (
+        "_dontwait",
+        "_head",
+        "_nonblock",
+        "_poll",
+        "_sock",
+        "disp",
+        "fd",
+        "io",
+        "tty",
+        "users",
+    )
 
     opens_itself = True
 
@@ -68,11 +80,16 @@ class HostStream(Vnode):
         self.users = 0
         self.io = fd
         self._nonblock = False
-        self._sock: socket.socket | None = None
+        self._sock: socket | None = None
+        self._dontwait = 0
         if self.type in (VFIFO, VCHR):
             self._reopen()
         elif self.type == VSOCK:
-            self._sock = socket.socket(fileno=os.dup(fd))
+            # Imported where needed: a start-up that somebody waits for seldom has a socket.
+            import socket as host_socket
+
+            self._sock = host_socket.socket(fileno=os.dup(fd))
+            self._dontwait = host_socket.MSG_DONTWAIT
         self._poll = select.poll()
         self._poll.register(self.io, 0)
         self._head: FdPollhead | None = None
@@ -209,7 +226,7 @@ class HostStream(Vnode):
         """Write what the host takes now, maybe nothing."""
         try:
             if self._sock is not None:
-                return self._sock.send(data, socket.MSG_DONTWAIT)
+                return self._sock.send(data, self._dontwait)
             if self._nonblock or self.type == VREG:
                 return os.write(self.io, data)
             done = 0
