@@ -7,6 +7,7 @@ this runs on are shared: a figure is the least of several runs, and a comparison
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def cpu_seconds(command: Sequence[str], runs: int = 3) -> float:
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         best = min(best, used)
     return best
+
+
+def peak_memory(command: Sequence[str]) -> float:
+    """Return the largest resident size (MiB) of a process; raises OSError if it does not start."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp") as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_maxrss / 1024
 
 
 def report(title: str, unit: str, rows: Sequence[tuple[str, float, float]]) -> None:

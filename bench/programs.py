@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from bench.measure import FIXTURES, LXEMU, cpu_seconds, report
+from bench.measure import FIXTURES, LXEMU, cpu_seconds, peak_memory, report
 
 
 def programs() -> list[tuple[str, tuple[str, ...]]]:
@@ -22,10 +22,16 @@ def programs() -> list[tuple[str, tuple[str, ...]]]:
 
 def main() -> None:
     """Measure every program."""
+    found = programs()
     rows = []
-    for name, command in programs():
+    for name, command in found:
         rows.append((name, cpu_seconds(command) * 1e3, cpu_seconds((*LXEMU, *command)) * 1e3))
     report("programs", "ms", rows)
+    report(
+        "programs",
+        "MiB",
+        [(name, peak_memory(command), peak_memory((*LXEMU, *command))) for name, command in found],
+    )
 
 
 if __name__ == "__main__":
