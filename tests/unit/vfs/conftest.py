@@ -29,7 +29,9 @@ def phys():
 def make_world(kind, phys, host_dir, cred=None):
     """Return a world on an empty file system of `kind`; `host_dir` is what host trees live in."""
     if kind == "tmpfs":
-        vfs = Tmpfs(phys, 5, mode=0o755)
+        maker = cred if cred is not None else Cred()
+        vfs = Tmpfs(phys, 5, mode=0o755, uid=maker.fsuid, gid=maker.fsgid)
+        vfs.root().mkdir(b"base", 0o755, maker)
     elif kind == "lofs":
         vfs = Lofs(host_dir, 5, readonly=False, phys=phys)
     elif kind == "overlay":
@@ -37,8 +39,6 @@ def make_world(kind, phys, host_dir, cred=None):
     else:
         raise AssertionError(kind)
     mounts = MountTable(vfs)
-    if kind == "tmpfs":
-        vfs.root().mkdir(b"base", 0o755, Cred())
     return Ours(mounts, cred=cred)
 
 

@@ -101,7 +101,7 @@ class Compare(RuleBasedStateMachine):
     def truncate(self, path, size):
         self.both("truncate", path, size)
 
-    @rule(path=paths, mode=st.sampled_from([0o600, 0o644, 0o755]))
+    @rule(path=paths, mode=st.sampled_from([0o700, 0o711, 0o755]))
     def chmod(self, path, mode):
         self.both("chmod", path, mode)
 
