@@ -72,15 +72,14 @@ class HostStream(Vnode):
     opens_itself = True
 
     def __init__(self, vfs: Vfs, fd: int, disp: Dispatcher | None) -> None:
+        self.io = self.fd = fd
+        self._sock: socket | None = None
         st = os.fstat(fd)
         super().__init__(vfs, host_type(st.st_mode), st.st_mode & 0o7777)
-        self.fd = fd
         self.disp = disp
         self.tty: Any = None
         self.users = 0
-        self.io = fd
         self._nonblock = False
-        self._sock: socket | None = None
         self._dontwait = 0
         if self.type in (VFIFO, VCHR):
             self._reopen()

@@ -169,6 +169,15 @@ def test_closed_stream_lets_the_other_end_see_the_end(machine):
     os.close(wfd)
 
 
+def test_closed_descriptor_is_an_error(machine):
+    rfd, wfd = os.pipe()
+    os.close(rfd)
+    os.close(wfd)
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        stream(machine, rfd)
+
+
 def test_broken_pipe_signals(machine):
     rfd, wfd = os.pipe()
     writer = stream(machine, wfd)
