@@ -9,6 +9,7 @@ from lxemu.errors import ConfigError
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.hosttty import HostTty
+from lxemu.kernel.vfs.fcntl import O_LARGEFILE
 from lxemu.kernel.vfs.hostio import HostStream, open_host_fd
 from lxemu.kernel.vfs.lofs import Lofs
 from lxemu.kernel.vfs.lookup import lookup_child, lookupname
@@ -131,6 +132,7 @@ def open_stdio(machine: Machine, proc: Proc) -> None:
             file = open_host_fd(machine.zone.mounts.pipefs, host_fd, machine.disp, proc.cred)
         except OSError:
             continue
+        file.flags |= O_LARGEFILE  # whoever opened it had no 2 GiB limit in mind
         proc.files.put(guest_fd, file)
         vnode = file.vnode
         assert isinstance(vnode, HostStream)
