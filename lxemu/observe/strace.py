@@ -59,6 +59,8 @@ class Strace(Tracer):
 
     def started(self, path: bytes, argv: Sequence[bytes], env_count: int) -> None:
         """Keep the line of the first execve until something shows that it went well."""
+        if not self.shows_exec():
+            return
         limit = self.style.strlen
         shown = ", ".join(text.clipped(word, limit) for word in argv[:limit])
         if len(argv) > limit:
@@ -132,7 +134,8 @@ class Strace(Tracer):
             self._show_exec(tid)
         if tid in self._known:
             return
-        if self._known and not self.to_file:
+        first = self._first_proc()
+        if first is not None and tid != first.pid and not self.to_file:
             self.out.write(f"strace: Process {tid} attached\n")
         self._known.add(tid)
 

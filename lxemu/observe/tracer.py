@@ -139,6 +139,13 @@ class Tracer:
         else:
             self.signalled(lwp, info)
 
+    def shows_exec(self) -> bool:
+        """Say whether the selection holds the first execve, which no stub carries out."""
+        if self.machine is None:
+            return False
+        personality = self.machine.brand64.personality
+        return self.selection.wants(personality, personality.names.index("execve"))
+
     # -- what subclasses do ---------------------------------------------------------------------
 
     def started(self, path: bytes, argv: Sequence[bytes], env_count: int) -> None:

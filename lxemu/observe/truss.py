@@ -36,7 +36,8 @@ class Truss(Tracer):
 
     def started(self, path: bytes, argv: Sequence[bytes], env_count: int) -> None:
         """Print the first execve."""
-        self.out.write(f"execve({text.quote(path)}, ...)  argc = {len(argv)}\n")
+        if self.shows_exec():
+            self.out.write(f"execve({text.quote(path)}, ...)  argc = {len(argv)}\n")
 
     def entered(self, lwp: Lwp, call: Call) -> None:
         """Keep the head of the call; it is printed in one line with its end."""
