@@ -141,9 +141,9 @@ class Tracer:
 
     def shows_exec(self) -> bool:
         """Say whether the selection holds the first execve, which no stub carries out."""
-        if self.machine is None:
-            return False
-        personality = self.machine.brand64.personality
+        from syscalls.personality import x86_64
+
+        personality = x86_64()
         return self.selection.wants(personality, personality.names.index("execve"))
 
     # -- what subclasses do ---------------------------------------------------------------------
