@@ -18,14 +18,14 @@ CPU = ("lxemu.cpu", "lxemu.kernel", "lxemu.errors")
 #: First matching prefix decides: what a module may import of ours, and of others'.
 LAWS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("lxemu/kernel/", ("lxemu.kernel",), ("greenlet",)),
-    ("lxemu/cpu/", CPU, ("unicorn", "capstone", "greenlet")),
-    ("lxemu/loader/", (*CPU, "lxemu.loader", "lxemu.brand"), ("elftools",)),
+    ("lxemu/cpu/", CPU, ("unicorn", "greenlet")),
+    ("lxemu/loader/", (*CPU, "lxemu.loader", "lxemu.brand"), ()),
     ("lxemu/machine.py", ("lxemu", "syscalls"), ("greenlet",)),
     ("lxemu/namespace.py", ("lxemu", "syscalls"), ()),
     ("lxemu/cli/", ("lxemu", "syscalls"), ()),
-    ("lxemu/observe/", ("lxemu", "syscalls"), ("capstone", "rich")),
-    ("lxemu/", ("lxemu",), ("capstone",)),
-    ("syscalls/", ("lxemu", "syscalls"), ("capstone",)),
+    ("lxemu/observe/", ("lxemu", "syscalls"), ("capstone",)),
+    ("lxemu/", ("lxemu",), ()),
+    ("syscalls/", ("lxemu", "syscalls"), ()),
 )
 
 #: The only module that loads Unicorn.
