@@ -59,6 +59,26 @@ def test_interrupt_key_kills_the_foreground_job_only(shell):
     answer(shell, "echo status $?", "status 130")
 
 
+def test_suspend_key_stops_the_job_and_fg_continues_it(shell):
+    shell.send("sleep 3\r")
+    time.sleep(0.7)
+    shell.send("\x1a")
+    shell.expect(r"\[1\]\+  Stopped +sleep 3\r\n")
+    answer(shell, "echo status $?", "status 148")
+    answer(shell, "fg; echo continued $?", "continued 0")
+    answer(shell, "jobs; echo none left", "none left")
+
+
+def test_stopped_job_goes_on_in_the_background_and_can_be_killed(shell):
+    shell.send("sleep 100\r")
+    time.sleep(0.7)
+    shell.send("\x1a")
+    shell.expect("Stopped")
+    shell.send("bg\r")
+    shell.expect_exact("[1] sleep 100\r\n")
+    answer(shell, "kill %1; wait %1; echo status $?", "status 143")
+
+
 def test_interrupt_key_discards_a_line(shell):
     shell.send("echo discarded")
     time.sleep(0.3)
