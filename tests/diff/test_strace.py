@@ -58,8 +58,10 @@ def calls_of(trace: str) -> dict[str, list[str]]:
             continue
         line = RESUMED.sub("", heads.pop(pid), count=1) if pid in heads else ""
         line = normal(line + RESUMED.sub("", text, count=1), names)
-        # A signal that is ignored is discarded when it is sent, as illumos does; ptrace shows it.
-        if not line.startswith("--- SIGCHLD"):
+        # A signal that is ignored is discarded when it is sent, as illumos does; ptrace shows it,
+        # and a wait for another child that it happens to interrupt for a moment.
+        noticed = line.startswith("wait4(") and "? ERESTARTSYS" in line
+        if not line.startswith("--- SIGCHLD") and not noticed:
             out[names[pid]].append(line)
     return out
 
