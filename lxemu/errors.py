@@ -6,6 +6,7 @@ A failure that the guest may see is a `lxemu.kernel.errno.KernelError`. These ar
      +-- ConfigError      an option, mount or image that the person asked for cannot be had
      +-- ElfError         a program file that this machine cannot run, and why
      +-- EngineError      the CPU engine misbehaved or lacks something that we need
+     +-- ExecFailed       the first program cannot be started
      +-- InternalError    a defect of ours: the machine stops with exit status 70
 """
 
@@ -45,5 +46,13 @@ class EngineError(LxemuError):
     """The CPU engine cannot do what the machine needs."""
 
 
+class ExecFailed(LxemuError):  # noqa: N818 (an outcome, not a fault)
+    """The first program cannot be started; `errno` says why."""
+
+    def __init__(self, errno: Errno, text: str) -> None:
+        super().__init__(text)
+        self.errno = errno
+
+
 class InternalError(LxemuError):
-    """A defect of lxemu itself."""
+    """A fault of ours, not the guest's; the text is the report. Exit status 70 (EX_SOFTWARE)."""

@@ -16,13 +16,13 @@ from greenlet import getcurrent
 
 from lxemu.cpu.engine import Engine
 from lxemu.cpu.loop import user_loop
-from lxemu.errors import LxemuError
+from lxemu.errors import ExecFailed, InternalError, LxemuError
 from lxemu.faults import fault
 from lxemu.kernel import sig
 from lxemu.kernel.clock import Clock, HostClock, VirtualClock
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.exec import exec_common
+from lxemu.kernel.exec import exec_common, exec_lookup
 from lxemu.kernel.futex import UWaitQueues
 from lxemu.kernel.lwp import Lwp, LwpExit
 from lxemu.kernel.mm.as_ import As
@@ -50,18 +50,6 @@ if TYPE_CHECKING:
 
 PID_MAX = 32768
 FIRST_PID = 100
-
-
-class MachineFailure(Exception):  # noqa: N818 (what the exit status 70 reports)
-    """The machine itself failed: a fault of ours, not the guest's. Exit status 70 (EX_SOFTWARE)."""
-
-
-class ExecFailed(Exception):  # noqa: N818 (an outcome, not a fault)
-    """The first program cannot be started; `errno` says why, the text is one line for the user."""
-
-    def __init__(self, errno: Errno, text: str) -> None:
-        super().__init__(text)
-        self.errno = errno
 
 
 class Mount(NamedTuple):
@@ -205,7 +193,7 @@ class Machine:
     def run(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> ExitStatus:
         """Run `program` (a guest path) to its end and return how it ended.
 
-        Raises ExecFailed when it cannot be started, MachineFailure on a fault of ours.
+        Raises ExecFailed when it cannot be started, InternalError on a fault of ours.
         """
         self.disp.hub = getcurrent()
         proc = self._first_proc()
@@ -232,7 +220,7 @@ class Machine:
         self.lwp_started(lwp)
         self.disp.loop()
         if self.crash is not None:
-            raise MachineFailure(self.crash_report()) from self.crash
+            raise InternalError(self.crash_report()) from self.crash
         if failure:
             errno, cause = failure[0].errno, failure[0].__cause__
             reason = str(cause) if isinstance(cause, LxemuError) else errno.name
@@ -247,9 +235,8 @@ class Machine:
 
     @staticmethod
     def _is_directory(proc: Proc, program: bytes) -> bool:
-        start = proc.fs.root if program.startswith(b"/") else proc.fs.cwd
         try:
-            return lookupname(start, proc.fs.root, program, proc.cred).vnode.type == VDIR
+            return exec_lookup(proc, program).vnode.type == VDIR
         except KernelError:
             return False
 

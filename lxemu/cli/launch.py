@@ -6,12 +6,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from lxemu.errors import ConfigError
+from lxemu.errors import ConfigError, ExecFailed, InternalError
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.lookup import lookupname
 from lxemu.kernel.vfs.vnode import VREG
-from lxemu.machine import ExecFailed, Machine, MachineConfig, MachineFailure, Mount
+from lxemu.machine import Machine, MachineConfig, Mount
 from syscalls.signum import TO_LX
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _run(machine: Machine, request: Request, program: bytes) -> int:
         return _cannot_start(request.program, error.errno, str(error))
     except KernelError as error:
         return _cannot_start(request.program, error.errno, "")
-    except MachineFailure as error:
+    except InternalError as error:
         return _complain(f"internal error\n{error}", EXIT_SOFTWARE)
     if request.stats:
         from lxemu.observe.stats import print_stats

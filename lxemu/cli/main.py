@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXIT_USAGE = 2
-EXIT_SOFTWARE = 70
 
 USAGE = """\
 lxemu runs unmodified Linux programs (i386 and x86_64) inside one Python process.

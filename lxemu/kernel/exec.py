@@ -239,8 +239,6 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     lwp.stubs = image.brand.stubs
     proc.brand_data = image.brand_data
     lwp.brand_data = None
-    lwp.tls = None
-    lwp.gsbase = 0
     image.as_.limits = proc.rctls.soft
     machine.as_replace(proc, image.as_)
     image.brand.exec_commit(lwp, image)

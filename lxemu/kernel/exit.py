@@ -17,7 +17,6 @@ from lxemu.kernel.signal import (
     SIGCHLD,
     SIGCONT,
     SIGHUP,
-    SigInfo,
 )
 
 if TYPE_CHECKING:
@@ -136,17 +135,7 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     action = parent.sigacts[SIGCHLD]
     auto = signo == SIGCHLD and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
     if signo:
-        used = proc.usage
-        info = SigInfo(
-            signo,
-            code,
-            pid=proc.pid,
-            uid=proc.cred.ruid,
-            status=status,
-            utime=used.utime,
-            stime=used.stime,
-        )
-        machine.sigtoproc(parent, signo, info)
+        machine.sigtoproc(parent, signo, proc.child_siginfo(signo, code, status))
     if auto:
         freeproc(proc)
     parent.cv_child.broadcast()
@@ -168,7 +157,8 @@ def _reparent_children(proc: Proc) -> None:
         if child.zombie and new_parent is machine.init:
             freeproc(child)
         elif child.zombie:
-            machine.sigtoproc(new_parent, SIGCHLD, child.siginfo(SIGCHLD, child.wait_code))
+            info = child.child_siginfo(SIGCHLD, child.wait_code, child.wait_status)
+            machine.sigtoproc(new_parent, SIGCHLD, info)
             new_parent.cv_child.broadcast()
 
 

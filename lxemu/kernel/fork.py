@@ -97,8 +97,6 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     # A new stack makes the old alternate stack meaningless; vfork and fork keep it
     # (sigaltstack(2)).
     new.altstack = (0, 0, SS_DISABLE) if spec.share_as and not spec.vfork else lwp.altstack
-    new.tls = lwp.tls
-    new.gsbase = lwp.gsbase
     new.nice, new.name = lwp.nice, lwp.name
     new.sched_policy, new.sched_priority = lwp.sched_policy, lwp.sched_priority
     new.timerslack = lwp.timerslack

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent, greenlet
 
 from lxemu.kernel.sched import TS_RUN
-from lxemu.kernel.signal import SS_DISABLE, SigInfo, SigQueue
+from lxemu.kernel.signal import CANTMASK, SS_DISABLE, SigInfo, SigQueue
 
 if TYPE_CHECKING:
     from lxemu.brand import Brand
@@ -39,13 +39,11 @@ class Lwp:
         "ast",
         "brand",
         "brand_data",
-        "child_settid",
         "clear_child_tid",
         "cpu",
         "curinfo",
         "cursig",
         "greenlet",
-        "gsbase",
         "interrupted",
         "machine",
         "name",
@@ -68,7 +66,6 @@ class Lwp:
         "tid",
         "timed_out",
         "timerslack",
-        "tls",
         "tmpmask_set",
         "utime",
         "wchan",
@@ -97,10 +94,7 @@ class Lwp:
         self.interrupted = False
         self.syscall_nr = -1
         self.clear_child_tid = 0
-        self.child_settid = 0
         self.robust_list = (0, 0)
-        self.tls: Any = None
-        self.gsbase = 0
         self.name = proc.comm
         self.nice = 0
         self.sched_policy = 0
@@ -129,8 +123,6 @@ class Lwp:
 
     def set_sigmask(self, mask: int) -> None:
         """Block exactly `mask`; a signal that this unblocks is acted on before user mode."""
-        from lxemu.kernel.signal import CANTMASK
-
         self.sigmask = mask & ~CANTMASK
         if (self.sigq.pending | self.proc.sigq.pending) & ~self.sigmask:
             self.ast = True

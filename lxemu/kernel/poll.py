@@ -34,15 +34,13 @@ _HOST_EVENTS = POLLIN | POLLPRI | POLLOUT
 class PollWaiter:
     """One sleeping poller: `notify` is called from a wakeup; by default it signals a CondVar."""
 
-    __slots__ = ("cv", "fired")
+    __slots__ = ("cv",)
 
     def __init__(self) -> None:
         self.cv = CondVar()
-        self.fired = False
 
     def notify(self, _events: int) -> None:
         """Wake the poller."""
-        self.fired = True
         self.cv.signal()
 
 

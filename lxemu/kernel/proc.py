@@ -116,7 +116,6 @@ class Proc:
         "lwps",
         "machine",
         "nice",
-        "no_reap",
         "oom_score_adj",
         "parent",
         "pdeathsig",
@@ -168,7 +167,6 @@ class Proc:
         self.exiting = False
         self.group_exit: tuple[int, int] | None = None
         self.zombie = False
-        self.no_reap = False
         self.stopped = False
         self.stop_report = 0
         self.continued = False
@@ -208,3 +206,8 @@ class Proc:
     def siginfo(self, signo: int, code: int = 0) -> SigInfo:
         """Return the siginfo of a signal that this process sends."""
         return SigInfo(signo, code, pid=self.pid, uid=self.cred.ruid)
+
+    def child_siginfo(self, signo: int, code: int, status: int) -> SigInfo:
+        """Return the siginfo that tells a parent of this process: CLD_* code, status or signal."""
+        used = self.usage
+        return self.siginfo(signo, code)._replace(status=status, utime=used.utime, stime=used.stime)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lxemu.kernel.clock import Clock
     from lxemu.kernel.lwp import Lwp
 
-#: States of an lwp (sys/thread.h: TS_SLEEP, TS_RUN, TS_ONPROC, TS_ZOMB, TS_STOPPED).
-TS_SLEEP, TS_RUN, TS_ONPROC, TS_ZOMB, TS_STOPPED = range(5)
+#: States of an lwp (sys/thread.h: TS_SLEEP, TS_RUN, TS_ONPROC, TS_ZOMB).
+TS_SLEEP, TS_RUN, TS_ONPROC, TS_ZOMB = range(4)
 
 
 class Callout:

@@ -250,22 +250,8 @@ def tell_parent(proc: Proc, code: int, status: int) -> None:
     if parent is None:
         return
     if not parent.sigacts[SIGCHLD].flags & SA_NOCLDSTOP:
-        sigtoproc(parent, SIGCHLD, child_info(proc, SIGCHLD, code, status))
+        sigtoproc(parent, SIGCHLD, proc.child_siginfo(SIGCHLD, code, status))
     parent.cv_child.broadcast()
-
-
-def child_info(proc: Proc, signo: int, code: int, status: int) -> SigInfo:
-    """Return the siginfo that tells of child `proc`."""
-    used = proc.usage
-    return SigInfo(
-        signo,
-        code,
-        pid=proc.pid,
-        uid=proc.cred.ruid,
-        status=status,
-        utime=used.utime,
-        stime=used.stime,
-    )
 
 
 def trapsig(lwp: Lwp, info: SigInfo) -> None:

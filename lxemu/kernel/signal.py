@@ -150,7 +150,6 @@ CANTMASK = sigmask(SIGKILL, SIGSTOP)
 STOP_SIGNALS = sigmask(*_STOP)
 #: Signals a fault raises: taken before any other, in the context that caused them.
 SYNC_SIGNALS = sigmask(SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS)
-FILLSET = (1 << (NSIG - 1)) - 1
 
 
 class SigAction(NamedTuple):

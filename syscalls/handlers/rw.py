@@ -38,7 +38,6 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.handlers.paths import locate, open_file
-from syscalls.handlers.splice import copy_file_range, sendfile, splice, tee, vmsplice
 from syscalls.handlers.transfer import (
     CHUNK,
     MAX_NON_LFS,
@@ -452,7 +451,6 @@ def readahead(lwp: Lwp, fd: Fd, offset: Off64, count: Size) -> int:  # noqa: ARG
 
 # The rows name these as rw.*, beside the other transfers.
 __all__ = [
-    "copy_file_range",
     "fadvise64",
     "fallocate",
     "fdatasync",
@@ -469,14 +467,10 @@ __all__ = [
     "read",
     "readahead",
     "readv",
-    "sendfile",
-    "splice",
     "sync",
     "sync_file_range",
     "syncfs",
-    "tee",
     "truncate",
-    "vmsplice",
     "write",
     "writev",
 ]

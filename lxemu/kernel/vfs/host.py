@@ -46,7 +46,7 @@ def host_vattr(st: os.stat_result) -> Vattr:
         mode & 0o7777,
         st.st_uid,
         st.st_gid,
-        makedev(os.major(st.st_dev), os.minor(st.st_dev)),
+        host_dev(st.st_dev),
         st.st_ino,
         st.st_nlink,
         st.st_size,
@@ -54,7 +54,7 @@ def host_vattr(st: os.stat_result) -> Vattr:
         st.st_mtime_ns,
         st.st_ctime_ns,
         getattr(st, "st_birthtime_ns", 0),
-        makedev(os.major(rdev), os.minor(rdev)) if rdev else 0,
+        host_dev(rdev) if rdev else 0,
         st.st_blksize,
         st.st_blocks,
     )
