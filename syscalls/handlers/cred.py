@@ -114,6 +114,37 @@ def getgroups(lwp: Lwp, size: Int, grouplist: Out[Gid]) -> int:
     return len(groups)
 
 
+# -- the rules that user and group ids share ----------------------------------------------------
+
+#: Real, effective and saved id.
+Ids = tuple[int, int, int]
+
+
+def _set_two(cred: Cred, held: Ids, real: int, effective: int) -> Ids:
+    """Return the ids after setreuid or setregid (setreuid(2)); EPERM."""
+    if not _privileged(cred) and (
+        real not in (NO_ID, held[0], held[1]) or effective not in (NO_ID, *held)
+    ):
+        raise KernelError(Errno.EPERM)
+    new_effective = held[1] if effective == NO_ID else effective
+    keeps_saved = real == NO_ID and effective in (NO_ID, held[0])
+    return (
+        held[0] if real == NO_ID else real,
+        new_effective,
+        held[2] if keeps_saved else new_effective,
+    )
+
+
+def _set_three(cred: Cred, held: Ids, wanted: Ids) -> Ids:
+    """Return the ids after setresuid or setresgid (setresuid(2)); EPERM."""
+    if not _privileged(cred) and any(new not in (NO_ID, *held) for new in wanted):
+        raise KernelError(Errno.EPERM)
+    real, effective, saved = (
+        old if new == NO_ID else new for old, new in zip(held, wanted, strict=True)
+    )
+    return real, effective, saved
+
+
 # -- user ids -----------------------------------------------------------------------------------
 
 
@@ -134,35 +165,17 @@ def setuid(lwp: Lwp, uid: Uid) -> int:
 def setreuid(lwp: Lwp, ruid: Uid, euid: Uid) -> int:
     """Set real and effective user id, -1 leaves one alone (setreuid(2)): EPERM."""
     cred = lwp.proc.cred
-    if not _privileged(cred):
-        if ruid not in (NO_ID, cred.ruid, cred.euid):
-            raise KernelError(Errno.EPERM)
-        if euid not in (NO_ID, cred.ruid, cred.euid, cred.suid):
-            raise KernelError(Errno.EPERM)
-    new_real = cred.ruid if ruid == NO_ID else ruid
-    new_euid = cred.euid if euid == NO_ID else euid
-    saved = cred.suid
-    if ruid != NO_ID or (euid != NO_ID and euid != cred.ruid):
-        saved = new_euid
-    return _change(lwp, ruid=new_real, euid=new_euid, suid=saved, fsuid=new_euid)
+    real, effective, saved = _set_two(cred, (cred.ruid, cred.euid, cred.suid), ruid, euid)
+    return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
 @syscall
 def setresuid(lwp: Lwp, ruid: Uid, euid: Uid, suid: Uid) -> int:
     """Set the three user ids, -1 leaves one alone (setresuid(2)): EPERM."""
     cred = lwp.proc.cred
-    if not _privileged(cred):
-        allowed = (NO_ID, cred.ruid, cred.euid, cred.suid)
-        if ruid not in allowed or euid not in allowed or suid not in allowed:
-            raise KernelError(Errno.EPERM)
-    new_euid = cred.euid if euid == NO_ID else euid
-    return _change(
-        lwp,
-        ruid=cred.ruid if ruid == NO_ID else ruid,
-        euid=new_euid,
-        suid=cred.suid if suid == NO_ID else suid,
-        fsuid=new_euid,
-    )
+    held = (cred.ruid, cred.euid, cred.suid)
+    real, effective, saved = _set_three(cred, held, (ruid, euid, suid))
+    return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
 @syscall
@@ -195,35 +208,17 @@ def setgid(lwp: Lwp, gid: Gid) -> int:
 def setregid(lwp: Lwp, rgid: Gid, egid: Gid) -> int:
     """Set real and effective group id, -1 leaves one alone (setregid(2)): EPERM."""
     cred = lwp.proc.cred
-    if not _privileged(cred):
-        if rgid not in (NO_ID, cred.rgid, cred.egid):
-            raise KernelError(Errno.EPERM)
-        if egid not in (NO_ID, cred.rgid, cred.egid, cred.sgid):
-            raise KernelError(Errno.EPERM)
-    new_real = cred.rgid if rgid == NO_ID else rgid
-    new_egid = cred.egid if egid == NO_ID else egid
-    saved = cred.sgid
-    if rgid != NO_ID or (egid != NO_ID and egid != cred.rgid):
-        saved = new_egid
-    return _change(lwp, rgid=new_real, egid=new_egid, sgid=saved, fsgid=new_egid)
+    real, effective, saved = _set_two(cred, (cred.rgid, cred.egid, cred.sgid), rgid, egid)
+    return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
 @syscall
 def setresgid(lwp: Lwp, rgid: Gid, egid: Gid, sgid: Gid) -> int:
     """Set the three group ids, -1 leaves one alone (setresgid(2)): EPERM."""
     cred = lwp.proc.cred
-    if not _privileged(cred):
-        allowed = (NO_ID, cred.rgid, cred.egid, cred.sgid)
-        if rgid not in allowed or egid not in allowed or sgid not in allowed:
-            raise KernelError(Errno.EPERM)
-    new_egid = cred.egid if egid == NO_ID else egid
-    return _change(
-        lwp,
-        rgid=cred.rgid if rgid == NO_ID else rgid,
-        egid=new_egid,
-        sgid=cred.sgid if sgid == NO_ID else sgid,
-        fsgid=new_egid,
-    )
+    held = (cred.rgid, cred.egid, cred.sgid)
+    real, effective, saved = _set_three(cred, held, (rgid, egid, sgid))
+    return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
 @syscall
