@@ -72,9 +72,7 @@ class ClockCall:
         """Refresh the page if it is due, then make the call."""
         inner = self._inner
         if inner is None:
-            # Compiling puts the bare stub into the slot.
             self._inner = inner = self._personality.compile(self._nr)
-            self._personality.stubs[self._nr] = self
         brand: Any = lwp.brand
         brand.vvar.clock_read(lwp.machine.clock)
         return inner(lwp)
@@ -106,10 +104,9 @@ class LxBrand:
     @cached_property
     def stubs(self) -> list[Stub]:
         """System calls by number. Those that read a clock also keep the vDSO's page up to date."""
-        stubs = self.personality.stubs
+        stubs = self.personality.new_stubs()
         for nr in CLOCK_CALLS[self.bits]:
-            if not isinstance(stubs[nr], ClockCall):
-                stubs[nr] = ClockCall(self.personality, nr)
+            stubs[nr] = ClockCall(self.personality, nr)
         return stubs
 
     @cached_property

@@ -127,11 +127,11 @@ def gap(first: int, last: int) -> list[Row]:
 class Personality:
     """The calls of one ABI.
 
-    `stubs[nr](lwp)` performs call nr of the live registers and returns its result, or raises
-    KernelError. The list is shared by all lwps and changes in place as stubs are compiled.
+    A personality serves every machine of the process; each machine's brand has a list of stubs of
+    its own (`new_stubs`), where it may put others in front.
     """
 
-    __slots__ = ("_compiled", "bits", "leaf", "model", "name", "names", "rows", "stubs")
+    __slots__ = ("_compiled", "_stubs", "bits", "leaf", "model", "name", "names", "rows")
 
     def __init__(self, name: str, model: Model, rows: Iterable[Row]) -> None:
         #: Such as "lx-x86_64"; the names of the stubs begin with it.
@@ -147,7 +147,7 @@ class Personality:
         self.rows: tuple[Row, ...] = tuple(table[nr] for nr in range(SLOTS))
         self.names: tuple[str, ...] = tuple(row.name for row in self.rows)
         self.leaf: frozenset[int] = frozenset(row.nr for row in self.rows if row.leaf)
-        self.stubs: list[Stub] = [_Trampoline(self, nr) for nr in range(SLOTS)]
+        self._stubs: dict[int, Stub] = {}
         #: Number -> signature (None for nosys and mux rows) of what has been compiled.
         self._compiled: dict[int, Signature | None] = {}
 
@@ -159,18 +159,27 @@ class Personality:
         return self.names[nr] if 0 <= nr < SLOTS else f"syscall_{nr:#x}"
 
     def compile(self, nr: int) -> Stub:
-        """Compile the stub of call *nr* and put it in its slot. Raises BadSignatureError."""
-        row = self.rows[nr]
-        stub, sig = compile_row(row, self.name, self.model)
-        self._compiled[nr] = sig
-        self.stubs[nr] = stub
+        """Return the stub of call *nr*, compiled the first time. Raises BadSignatureError.
+
+        `stub(lwp)` performs the call of the live registers and returns its result, or raises
+        KernelError.
+        """
+        stub = self._stubs.get(nr)
+        if stub is None:
+            stub, self._compiled[nr] = compile_row(self.rows[nr], self.name, self.model)
+            self._stubs[nr] = stub
         return stub
+
+    def new_stubs(self) -> list[Stub]:
+        """Return a flat list of the stubs by number; one that is called takes its slot compiled."""
+        stubs: list[Stub] = []
+        stubs += [_Trampoline(self, nr, stubs) for nr in range(SLOTS)]
+        return stubs
 
     def compile_all(self) -> None:
         """Compile every stub (tests; programs that must not pay on first use)."""
         for nr in range(SLOTS):
-            if nr not in self._compiled:
-                self.compile(nr)
+            self.compile(nr)
 
     def signature(self, nr: int) -> Signature | None:
         """Return the compiled signature of call *nr*; None when it is not implemented or a mux."""
@@ -200,16 +209,19 @@ class Personality:
 
 
 class _Trampoline:
-    """The first occupant of a slot: compiles the stub, puts it in place, and calls it."""
+    """The first occupant of a slot: gets the compiled stub, puts it in place, and calls it."""
 
-    __slots__ = ("nr", "owner")
+    __slots__ = ("nr", "owner", "stubs")
 
-    def __init__(self, owner: Personality, nr: int) -> None:
+    def __init__(self, owner: Personality, nr: int, stubs: list[Stub]) -> None:
         self.owner = owner
         self.nr = nr
+        self.stubs = stubs
 
     def __call__(self, lwp: Lwp) -> int:
-        return self.owner.compile(self.nr)(lwp)
+        stub = self.owner.compile(self.nr)
+        self.stubs[self.nr] = stub
+        return stub(lwp)
 
 
 def find_handler(path: str) -> Any:

@@ -55,7 +55,7 @@ class Tracer:
         for face in (machine.brand64, machine.brand32):
             brand: Any = face  # the one place that replaces a brand's stubs
             brand.leaf = frozenset()  # a leaf call may be answered without a look at the stubs
-            brand.stubs = self._wrap(brand.personality)
+            brand.stubs = self._wrap(brand.personality, brand.stubs)
 
     def follows(self, proc: Proc) -> bool:
         """Say whether this process is watched: all with -f, else the first one."""
@@ -66,11 +66,10 @@ class Tracer:
             self.first = self.machine.first
         return self.first
 
-    def _wrap(self, personality: Personality) -> list[Stub]:
-        return [self._traced(personality, nr) for nr in range(len(personality.stubs))]
+    def _wrap(self, personality: Personality, stubs: Sequence[Stub]) -> list[Stub]:
+        return [self._traced(personality, nr, stubs) for nr in range(len(stubs))]
 
-    def _traced(self, personality: Personality, nr: int) -> Stub:
-        stubs: Sequence[Stub] = personality.stubs
+    def _traced(self, personality: Personality, nr: int, stubs: Sequence[Stub]) -> Stub:
         wanted: bool | None = None
 
         def traced(lwp: Lwp) -> int:

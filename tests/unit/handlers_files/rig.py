@@ -141,7 +141,7 @@ class Guest(Caller):
         self.proc.as_ = As(self.phys)
         rw, private = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON
         self.area = self.proc.as_.map(0x10000000, AREA, rw, private, None, 0)
-        self.stubs = (x86_64() if bits == 64 else i386()).stubs
+        self.stubs = (x86_64() if bits == 64 else i386()).new_stubs()
         self.slots = (7, 6, 2, 10, 8, 9) if bits == 64 else (3, 1, 2, 6, 7, 5)
         self.machine.engine.q = [0] * 17
         self.lwp = self.new_lwp(lambda _lwp: None)

@@ -50,8 +50,6 @@ class FakeEngine:
 class FakeBrand:
     bits = 64
     stubs = ()
-    # A real brand in the same process makes the clock calls keep a data page fresh: none here.
-    vvar = SimpleNamespace(clock_read=lambda _clock: None)
 
     def __init__(self):
         self.delivered = []
