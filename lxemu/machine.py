@@ -123,8 +123,6 @@ class Machine:
         self.nlwps = 0
         self._next_pid = FIRST_PID
         self._used_pids: set[int] = {1}
-        self._as_users: dict[int, int] = {}
-        self._as_text: dict[int, Vnode] = {}
         self._sigwait: dict[Lwp, int] = {}
         self.unsupported_calls: dict[tuple[str, str], int] = {}
         self.fatal: list[Crash] = []
@@ -159,7 +157,6 @@ class Machine:
         init.pgrp.members.append(init)
         init.files = FdTable()
         init.as_ = self.new_as()
-        self._as_users[id(init.as_)] = 1
         self.procs[1] = init
         return init
 
@@ -182,7 +179,6 @@ class Machine:
         proc.fs = FsCtx(root, root, config.umask)
         proc.files = FdTable()
         proc.as_ = self.new_as()
-        self._as_users[id(proc.as_)] = 1
         for resource, (soft, hard) in config.limits.items():
             proc.rctls.set(resource, soft, hard)
         self.procs[proc.pid] = proc
@@ -409,26 +405,21 @@ class Machine:
 
     def as_hold(self, proc: Proc) -> As:
         """Share the address space of `proc` with one more process."""
-        key = id(proc.as_)
-        self._as_users[key] = self._as_users.get(key, 1) + 1
+        proc.as_.users += 1
         return proc.as_
 
     def as_shared(self, proc: Proc) -> bool:
         """Return whether another process uses the address space of `proc`."""
-        return self._as_users.get(id(proc.as_), 1) > 1
+        return proc.as_.users > 1
 
     def as_rele(self, proc: Proc) -> None:
         """Give up the address space of `proc`; the last process frees it."""
         as_ = proc.as_
-        key = id(as_)
-        users = self._as_users.get(key, 1) - 1
-        if users:
-            self._as_users[key] = users
+        as_.users -= 1
+        if as_.users:
             return
-        self._as_users.pop(key, None)
-        text = self._as_text.pop(key, None)
-        if text is not None:
-            allow_write(text)
+        if as_.text is not None:
+            allow_write(as_.text)
         if self.mmu.live is as_.hat:
             self.engine.leave_address_space()
         as_.free()
@@ -437,7 +428,6 @@ class Machine:
         """Give `proc` and its lwps the address space that exec has made."""
         self.as_rele(proc)
         proc.as_ = new
-        self._as_users[id(new)] = 1
         assert proc.exe is not None
         self._hold_text(new, proc.exe.vnode)
         for lwp in proc.lwps:
@@ -445,15 +435,14 @@ class Machine:
 
     def as_forked(self, old: As, new: As) -> None:
         """Note that `new` is a copy of `old`: it executes the same file."""
-        self._as_users[id(new)] = 1
-        text = self._as_text.get(id(old))
-        if text is not None:
-            self._hold_text(new, text)
+        if old.text is not None:
+            self._hold_text(new, old.text)
 
-    def _hold_text(self, as_: As, text: Vnode) -> None:
+    @staticmethod
+    def _hold_text(as_: As, text: Vnode) -> None:
         """Keep the executed file from being written to as long as `as_` lives (ETXTBSY)."""
         deny_write(text)
-        self._as_text[id(as_)] = text
+        as_.text = text
 
     def brand_for(self, bits: int) -> Brand:
         """Return the personality for an executable of 32 or 64 bits."""

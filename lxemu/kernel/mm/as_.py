@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.mm.mmu import Mmu
     from lxemu.kernel.mm.page import PhysMem
     from lxemu.kernel.mm.pagecache import Mappable
+    from lxemu.kernel.vfs.vnode import Vnode
 
 __all__ = [
     "FC_NOMAP",
@@ -123,6 +124,8 @@ class As(UserCopy):
         "mmap_top",
         "start_stack",
         "task_size",
+        "text",
+        "users",
         "vsize",
     )
 
@@ -151,6 +154,9 @@ class As(UserCopy):
         self.vsize = 0
         self.locked = 0
         self.lock_future = 0
+        #: How many processes use it, and the executed file that nobody may write to meanwhile.
+        self.users = 1
+        self.text: Vnode | None = None
         self.minflt = 0
         self.majflt = 0
 
