@@ -210,6 +210,8 @@ class HostStream(Vnode):
                 raise host_error(err) from None
             if done >= total:
                 return done
+            if self._head is not None:
+                self._head.drained()
             if file.flags & O_NONBLOCK:
                 if done:
                     return done

@@ -79,6 +79,19 @@ def test_writable_edge_comes_again_after_the_host_was_full(host):
     assert wait(g, e, 0) == []
 
 
+def test_writable_edge_after_a_full_host_that_nobody_looked_at(host):
+    g = host.g
+    e = g.sys("epoll_create1", 0)
+    g.sys("fcntl", host.output, 4, 0o4000)
+    ctl(g, 1, e, host.output, POLLOUT | EPOLLET)
+    assert wait(g, e, 0) == [(POLLOUT, 7)]
+    while isinstance(g.sys("write", host.output, g.buf, 4096), int):
+        pass
+    host.drain()
+
+    assert wait(g, e, 0) == [(POLLOUT, 7)]
+
+
 def test_input_that_comes_between_two_looks_is_told(host):
     g = host.g
     e = g.sys("epoll_create1", 0)
