@@ -17,7 +17,6 @@ from lxemu.cpu.trap import TF
 if TYPE_CHECKING:
     from lxemu.cpu.engine import Engine
 
-MASK64 = (1 << 64) - 1
 
 #: Names of `Engine.q` by index.
 NAMES = (
@@ -114,8 +113,8 @@ class Context:
     es = _segment(uc.REG_ES, "Selector of the extra segment, likewise.")
     fs = _segment(uc.REG_FS, "Selector of FS; writing loads the base from the descriptor.")
     gs = _segment(uc.REG_GS, "Selector of GS, likewise.")
-    fs_base = fsbase = _api(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
-    gs_base = gsbase = _api(uc.REG_GS_BASE, "Base address of GS.")
+    fs_base = _api(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
+    gs_base = _api(uc.REG_GS_BASE, "Base address of GS.")
     cr2 = _api(uc.REG_CR2, "Address of the last page fault.")
 
     def set_return(self, value: int) -> None:

@@ -125,17 +125,6 @@ class Termios(NamedTuple):
     cc: bytes
 
 
-#: What a terminal starts with (cooked: ^C ^\\ ^? ^U ^D, echo, signals, NL to CR-NL).
-DEFAULT = Termios(
-    iflag=0x500,
-    oflag=0x5,
-    cflag=0xBF,
-    lflag=0x8A3B,
-    line=0,
-    cc=bytes((3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0)),
-)
-
-
 class Winsize(NamedTuple):
     """Size of a window, in characters and in pixels."""
 

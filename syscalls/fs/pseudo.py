@@ -42,7 +42,6 @@ class PseudoVfs(Vfs):
         super().__init__(fsid, now=now)
         self.name = name
         self.source = name.encode()
-        self.mounted_at = now()
         self._next_nodeid = FIRST_NODEID
         self._root: Vnode | None = None
         #: What an attempt to make something fails with.

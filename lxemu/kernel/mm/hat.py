@@ -32,7 +32,6 @@ PTE_A = 0x20
 PTE_D = 0x40
 PTE_NX = 1 << 63
 SW_ANON = 1 << 9
-PTE_ADDR = 0x000F_FFFF_FFFF_F000
 PTE_PFN = 0xFF_FFFF_FFFF  # mask after >> 12
 _TABLE = PTE_P | PTE_W | PTE_U | PTE_A
 
