@@ -1,0 +1,1 @@
+"""The socket layer and its protocols."""
