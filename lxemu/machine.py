@@ -60,6 +60,13 @@ class Mount(NamedTuple):
     readonly: bool = False
 
 
+class TmpfsMount(NamedTuple):
+    """An empty tree in memory to mount: where, and its limit in bytes (0: the guest's memory)."""
+
+    guest: bytes
+    size: int = 0
+
+
 class Crash(NamedTuple):
     """An lwp that a fault killed: the signal, its registers as text, the code where it stood."""
 
@@ -87,6 +94,7 @@ class MachineConfig:
 
     root: str | bytes = "none"
     volumes: Sequence[Mount] = ()
+    tmpfs: Sequence[TmpfsMount] = ()
     cwd: bytes = b"/"
     uid: int = 0
     gid: int = 0

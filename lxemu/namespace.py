@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.vfs.vnode import Vfs
-    from lxemu.machine import Machine, Mount
+    from lxemu.machine import Machine, Mount, TmpfsMount
 
 _ROOT = Cred()
 
@@ -50,6 +50,8 @@ def build_namespace(machine: Machine) -> None:
     zone.mounts = MountTable(root, source=root.source)
     zone.root = zone.mounts.root
     _mount_brand(machine, ids)
+    for mount in config.tmpfs:
+        _mount_tmpfs(machine, ids, mount)
     for volume in config.volumes:
         _mount_volume(machine, ids, volume)
 
@@ -110,16 +112,24 @@ def make_path(machine: Machine, path: bytes, *, directory: bool) -> Name:
     return here
 
 
+def _mount_tmpfs(machine: Machine, ids: FsIds, mount: TmpfsMount) -> None:
+    vfs = Tmpfs(machine.phys, ids.next(), size=mount.size, now=machine.clock.realtime)
+    _mount_at(machine, mount.guest, vfs, directory=True)
+
+
 def _mount_volume(machine: Machine, ids: FsIds, volume: Mount) -> None:
     vfs = _lofs(machine, ids, volume.host, readonly=volume.readonly)
+    _mount_at(machine, volume.guest, vfs, directory=vfs.root().type == VDIR)
+
+
+def _mount_at(machine: Machine, guest: bytes, vfs: Vfs, *, directory: bool) -> None:
     mounts = machine.zone.mounts
     assert mounts is not None
     try:
-        where = make_path(machine, volume.guest, directory=vfs.root().type == VDIR)
-        mounts.mount(where, vfs)
+        mounts.mount(make_path(machine, guest, directory=directory), vfs)
     except KernelError as error:
-        guest = os.fsdecode(volume.guest)
-        raise ConfigError(f"cannot mount at {guest}: {error.errno.name}") from None
+        where = os.fsdecode(guest)
+        raise ConfigError(f"cannot mount at {where}: {error.errno.name}") from None
 
 
 def open_stdio(machine: Machine, proc: Proc) -> None:

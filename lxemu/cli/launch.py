@@ -11,7 +11,7 @@ from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.lookup import lookupname
 from lxemu.kernel.vfs.vnode import VREG
-from lxemu.machine import Machine, MachineConfig, Mount
+from lxemu.machine import Machine, MachineConfig, Mount, TmpfsMount
 from syscalls.signum import TO_LX
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def launch(request: Request, tracer: Tracer | None = None) -> int:
     config = MachineConfig(
         root=request.root,
         volumes=mounts,
+        tmpfs=tuple(TmpfsMount(*mount) for mount in request.tmpfs),
         cwd=request.cwd,
         uid=request.uid,
         gid=request.gid,
@@ -86,6 +87,13 @@ def _run(machine: Machine, request: Request, program: bytes) -> int:
         from lxemu.observe.stats import print_stats
 
         print_stats(machine, sys.stderr)
+    if request.stats_file is not None:
+        from lxemu.observe.stats import write_stats
+
+        try:
+            write_stats(machine, exit_code(status), request.stats_file)
+        except OSError as error:
+            return _complain(f"cannot write {request.stats_file}: {error.strerror}", EXIT_SOFTWARE)
     if request.check_leaks:
         leaks = machine.leaks()
         if leaks:

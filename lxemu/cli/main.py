@@ -29,6 +29,7 @@ Usage:
   lxemu strace [OPTIONS] [--] PROGRAM [ARGS...]   print its system calls as strace does
   lxemu truss [OPTIONS] [--] PROGRAM [ARGS...]    the same as the illumos kernel sees them
   lxemu syscalls [--abi ABI] [--csv]              the table of system calls
+  lxemu conformance ltp --root DIR [OPTIONS]      run the Linux Test Project's system call tests
   lxemu --version
 
 `lxemu COMMAND --help` describes the options of a command.
@@ -110,9 +111,16 @@ def _syscalls(argv: list[str]) -> int:
     return command_syscalls(argv)
 
 
+def _conformance(argv: list[str]) -> int:
+    from lxemu.cli.conformance import command_conformance
+
+    return command_conformance(argv)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "strace": _strace,
     "truss": _truss,
     "syscalls": _syscalls,
+    "conformance": _conformance,
 }

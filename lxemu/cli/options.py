@@ -166,6 +166,22 @@ def parse_volume(text: str) -> Volume:
     return Volume(os.fsencode(host), os.fsencode(guest), mode == "ro")
 
 
+class TmpfsVolume(NamedTuple):
+    """An empty tree in memory that the guest sees: `--tmpfs GUEST[:size=SIZE]`; bytes, 0 = all."""
+
+    guest: bytes
+    size: int
+
+
+def parse_tmpfs(text: str) -> TmpfsVolume:
+    """Take apart `GUEST[:size=SIZE]`."""
+    guest, colon, settings = text.partition(":")
+    key, _, value = settings.partition("=")
+    if not guest.startswith("/") or (colon and key != "size"):
+        raise UsageError(f"bad tmpfs {text!r}: it must be /PATH or /PATH:size=SIZE")
+    return TmpfsVolume(os.fsencode(guest), parse_size(value) if colon else 0)
+
+
 def parse_user(text: str) -> tuple[int, int | None]:
     """Take apart `UID[:GID]`, both numbers."""
     uid, colon, gid = text.partition(":")

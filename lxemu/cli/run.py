@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from lxemu.cli.options import (
     Option,
+    TmpfsVolume,
     UsageError,
     Values,
     Volume,
     help_lines,
     parse,
     parse_size,
+    parse_tmpfs,
     parse_user,
     parse_variable,
     parse_volume,
@@ -23,6 +25,7 @@ HELP = Option(("-h", "--help"), "this text")
 PLACE = (
     Option(("--root",), "'host' (default), 'none' or a directory", "ROOT"),
     Option(("-v", "--volume"), "let the guest see and change a host path", "HOST:GUEST[:ro]", True),
+    Option(("--tmpfs",), "give the guest an empty tree in memory", "GUEST[:size=N]", True),
     Option(("-w", "--workdir"), "the guest's working directory", "DIR"),
     Option(("-u", "--user"), "run as this user", "UID[:GID]"),
     Option(("--hostname",), "the guest's host name", "NAME"),
@@ -37,7 +40,8 @@ ENVIRONMENT = Option(
     ("-e", "--env"), "set a variable, or pass the invoker's on", "NAME[=VALUE]", True
 )
 STATS = Option(("--stats",), "print counts at the end, and the registers of a crash")
-OPTIONS = (*PLACE, ENVIRONMENT, STATS, HELP)
+STATS_FILE = Option(("--stats-file",), "write the counts as JSON to a host file", "FILE")
+OPTIONS = (*PLACE, ENVIRONMENT, STATS, STATS_FILE, HELP)
 
 SUMMARY = """\
 Usage: lxemu run [OPTIONS] [--] PROGRAM [ARGS...]
@@ -62,6 +66,7 @@ class Request(NamedTuple):
 
     root: str | bytes  # "host", "none" or the path of a host directory
     volumes: tuple[Volume, ...]
+    tmpfs: tuple[TmpfsVolume, ...]
     env: dict[bytes, bytes]
     cwd: bytes
     uid: int
@@ -71,6 +76,7 @@ class Request(NamedTuple):
     memory: int | None  # bytes
     strict: bool
     stats: bool
+    stats_file: str | None
     seed: int | None
     aslr: bool
     check_leaks: bool
@@ -106,6 +112,7 @@ def request_of(values: Values, operands: list[str], *, env_option: str = "env") 
     return Request(
         root=root,
         volumes=tuple(_volume(text) for text in values.all("volume")),
+        tmpfs=tuple(parse_tmpfs(text) for text in values.all("tmpfs")),
         env=_environment(values, as_invoker, env_option),
         cwd=here if workdir is None else os.fsencode(workdir),
         uid=uid,
@@ -115,6 +122,7 @@ def request_of(values: Values, operands: list[str], *, env_option: str = "env") 
         memory=None if memory is None else parse_size(memory),
         strict=values.flag("strict"),
         stats=values.flag("stats"),
+        stats_file=values.value("stats_file"),
         seed=None if seed is None else _seed(seed),
         aslr=not values.flag("no_aslr"),
         check_leaks=values.flag("check_leaks"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from typing import TYPE_CHECKING, TextIO
 
@@ -32,6 +33,27 @@ def print_stats(machine: Machine, out: TextIO) -> None:
     for (name, reason), count in calls:
         times = "once" if count == 1 else f"{count} times"
         out.write(f"lxemu: unsupported: {name}, {times}: {reason}\n")
+
+
+def write_stats(machine: Machine, status: int, path: str) -> None:
+    """Write what a program that drives lxemu wants to know as a JSON object; raises OSError.
+
+    `status` (what a shell would put into `$?`), `cpu_seconds`, `resident_kib` of the host
+    process, and `unsupported`: a list of objects with `call`, `reason` and `count`.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    report = {
+        "status": status,
+        "processes": machine.zone.forks + 1,
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 6),
+        "resident_kib": used.ru_maxrss,
+        "unsupported": [
+            {"call": name, "reason": reason, "count": count}
+            for (name, reason), count in sorted(machine.unsupported_calls.items())
+        ],
+    }
+    with open(path, "w", encoding="utf-8") as out:
+        json.dump(report, out)
 
 
 def disassemble(pc: int, code: bytes, bits: int) -> list[str]:
