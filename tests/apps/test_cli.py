@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -267,3 +268,28 @@ def test_installed_command_starts_without_slow_imports(tmp_path: Path):
     outcome = execute([*lxemu()[:1], "-c", code], tmp_path, env=lxemu_env())
 
     assert outcome == (0, b"hello\n", b"")
+
+
+def test_tmpfs_option_gives_a_limited_tree(tmp_path: Path):
+    outcome = cli(
+        *("run", "--root", "host", "--tmpfs", f"{tmp_path}:size=64K", "/bin/sh", "-c"),
+        "ls -A; head -c 100000 /dev/zero > full; echo $?; stat -c %s full",
+        cwd=tmp_path,
+    )
+
+    assert outcome.stdout == b"1\n65536\n", outcome
+    assert b"No space left" in outcome.stderr
+    for bad in ("tmp", "/tmp:mode=1", "/tmp:size=x"):
+        check_complaint(cli("run", "--tmpfs", bad, HELLO, cwd=tmp_path), 2, bad.split("=")[-1])
+
+
+def test_stats_file_is_json(tmp_path: Path):
+    path = tmp_path / "stats.json"
+    outcome = cli("run", "--stats-file", path, "/bin/sh", "-c", "exit 3", cwd=tmp_path)
+
+    assert outcome.status == 3
+    stats = json.loads(path.read_text())
+    assert (stats["status"], stats["processes"], stats["unsupported"]) == (3, 1, [])
+    outcome = cli("run", "--stats-file", tmp_path / "no" / "x", HELLO, cwd=tmp_path)
+    assert outcome.status == 70
+    assert outcome.stderr.count(b"\n") == 1
