@@ -25,6 +25,13 @@ class AnonFs(Vfs):
     """The file system of objects that only descriptors name: event counters and event queues."""
 
     name = "anon_inodefs"
+    #: Node number of the last object that has one of its own; the others share number 1.
+    last_node = 1023
+
+    def next_node(self) -> int:
+        """Return a node number that nothing has had."""
+        self.last_node += 1
+        return self.last_node
 
     def root(self) -> Vnode:
         """There is no tree; raises ENOENT."""
@@ -61,10 +68,10 @@ class AnonFiles:
         self.memory = Tmpfs(phys, _FSID_MEMORY, now=clock.realtime)
         self.objects = AnonFs(_FSID_ANON, now=clock.realtime)
 
-    def open(self, vnode: AnonVnode, flags: int, cred: Cred) -> File:
+    def open(self, vnode: AnonVnode, flags: int, cred: Cred, mode: int = FREAD | FWRITE) -> File:
         """Return an open file of a fresh object; `flags` are status flags."""
         name = Name(None, vnode.label, vnode)
-        return File(vnode, name, flags | FREAD | FWRITE, cred)
+        return File(vnode, name, flags | mode, cred)
 
     def memory_file(self, label: bytes, mode: int, flags: int, cred: Cred) -> File:
         """Return an open file in memory that has no name; `label` is what a listing shows."""

@@ -23,16 +23,20 @@ _U64 = struct.Struct("=Q")
 
 
 class EventFd(AnonVnode):
-    """An event counter; with `semaphore` a read takes 1, otherwise all of it."""
+    """An event counter; with `semaphore` a read takes 1, otherwise all of it.
 
-    __slots__ = ("count", "pollhead", "readers", "semaphore", "writers")
+    `ident` is the number that a listing of descriptors shows for it.
+    """
+
+    __slots__ = ("count", "ident", "pollhead", "readers", "semaphore", "writers")
 
     label = b"anon_inode:[eventfd]"
 
-    def __init__(self, vfs: Vfs, count: int, *, semaphore: bool) -> None:
+    def __init__(self, vfs: Vfs, count: int, *, semaphore: bool, ident: int = 0) -> None:
         super().__init__(vfs)
         self.count = count
         self.semaphore = semaphore
+        self.ident = ident
         self.readers = CondVar()
         self.writers = CondVar()
         self.pollhead = Pollhead()

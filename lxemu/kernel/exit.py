@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
+from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
 from lxemu.kernel.sched import TS_ZOMB
 from lxemu.kernel.session import pgexit
 from lxemu.kernel.signal import (
@@ -70,6 +71,8 @@ def _lwp_gone(lwp: Lwp) -> None:
     if lwp in proc.lwps:
         proc.lwps.remove(lwp)
     lwp.machine.lwp_free(lwp)
+    if lwp.exit_head is not None:
+        lwp.exit_head.wakeup(POLLIN | POLLRDNORM | POLLHUP)
 
 
 def kill_other_lwps(lwp: Lwp) -> None:
@@ -127,6 +130,8 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     _reparent_children(proc)
     _orphan_stopped(proc)
     machine.proc_exited(proc)
+    if proc.exit_head is not None:
+        proc.exit_head.wakeup(POLLIN | POLLRDNORM)
     parent = proc.parent
     if parent is None or parent is machine.init:
         freeproc(proc)
@@ -190,6 +195,8 @@ def freeproc(proc: Proc) -> None:
         parent.child_usage.add(proc.child_usage)
     pgexit(proc)
     proc.machine.proc_free(proc)
+    if proc.exit_head is not None:
+        proc.exit_head.wakeup(POLLIN | POLLRDNORM | POLLHUP)
 
 
 def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:

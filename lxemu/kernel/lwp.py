@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lxemu.brand import Brand
     from lxemu.kernel.cv import CondVar
     from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.proc import Proc
 
 
@@ -43,6 +44,7 @@ class Lwp:
         "cpu",
         "curinfo",
         "cursig",
+        "exit_head",
         "greenlet",
         "interrupted",
         "machine",
@@ -94,6 +96,7 @@ class Lwp:
         self.interrupted = False
         self.syscall_nr = -1
         self.clear_child_tid = 0
+        self.exit_head: Pollhead | None = None
         self.robust_list = (0, 0)
         self.name = proc.comm
         self.nice = 0

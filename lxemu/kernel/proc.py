@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.session import Pgrp, Session
     from lxemu.kernel.vfs.fdtable import FdTable
     from lxemu.kernel.vfs.name import Name
@@ -37,10 +38,14 @@ class FsCtx:
 
 
 class SigActs(list[SigAction]):
-    """The dispositions of a process, indexed by signal number; threads share one."""
+    """The dispositions of a process, indexed by signal number; threads share one.
+
+    `readers` is where those wait who read signals from descriptors, None while nobody does.
+    """
 
     def __init__(self, actions: list[SigAction] | None = None) -> None:
         super().__init__(actions or [_DEFAULT_ACTION] * NSIG)
+        self.readers: Pollhead | None = None
 
     def copy(self) -> SigActs:
         """Return the dispositions a forked child gets."""
@@ -104,9 +109,11 @@ class Proc:
         "cv_child",
         "cv_stop",
         "cv_vfork",
+        "desc_node",
         "dumpable",
         "exe",
         "execed",
+        "exit_head",
         "exit_signal",
         "exiting",
         "files",
@@ -164,6 +171,10 @@ class Proc:
         self.psargs: list[bytes] = []
         self.start_hrtime: int = machine.clock.hrtime()
         self.exit_signal = SIGCHLD
+        #: Where those wait who poll for the end of the process; None while nobody does.
+        self.exit_head: Pollhead | None = None
+        #: Node number of its process descriptors, once there is one.
+        self.desc_node = 0
         self.exiting = False
         self.group_exit: tuple[int, int] | None = None
         self.zombie = False

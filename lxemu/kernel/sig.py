@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.exit import lwp_exit, proc_exit
+from lxemu.kernel.poll import POLLIN, POLLRDNORM
 from lxemu.kernel.rctl import RLIMIT_CORE, RLIMIT_SIGPENDING
 from lxemu.kernel.sched import TS_SLEEP
 from lxemu.kernel.signal import (
@@ -100,6 +101,8 @@ def _post(proc: Proc, lwp: Lwp | None, sig: int, info: SigInfo | None) -> None:
     queue = proc.sigq if lwp is None else lwp.sigq
     queue.post(info if info is not None else SigInfo(sig))
     signal_lwps(takers, bit)
+    if proc.sigacts.readers is not None:
+        proc.sigacts.readers.wakeup(POLLIN | POLLRDNORM)
 
 
 def signal_lwps(takers: list[Lwp], bit: int) -> None:

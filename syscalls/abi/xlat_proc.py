@@ -84,7 +84,13 @@ CLOCK: Final = EnumTable(
 )
 TIMER: Final = FlagTable("TIMER", (1, 1, "TIMER_ABSTIME"), unknown="ignore")
 TIMERFD_SET: Final = FlagTable(
-    "TFD", (1, 1, "TFD_TIMER_ABSTIME"), (2, 2, "TFD_TIMER_CANCEL_ON_SET")
+    "TFD", (1, 1, "TFD_TIMER_ABSTIME"), (2, 2, "TFD_TIMER_CANCEL_ON_SET"), unknown="keep"
+)
+PIDFD_SIGNAL: Final = FlagTable(
+    "PIDFD_SIGNAL",
+    (1, 1, "PIDFD_SIGNAL_THREAD"),
+    (2, 2, "PIDFD_SIGNAL_THREAD_GROUP"),
+    (4, 4, "PIDFD_SIGNAL_PROCESS_GROUP"),
 )
 TIMERFD: Final = FlagTable(
     "TFD",

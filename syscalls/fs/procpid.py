@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
-from syscalls.fs import maps, pidtext, procnet
+from syscalls.fs import fdinfo, maps, pidtext, procnet
 from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
 
 if TYPE_CHECKING:
@@ -459,8 +459,7 @@ class FdInfoDir(_FdBased):
         mnt_id = mount.id if mount is not None else 0
         ino = file.vnode.getattr().nodeid
         text = f"pos:\t{file.offset}\nflags:\t0{flags:o}\nmnt_id:\t{mnt_id}\nino:\t{ino}\n"
-        extra: Any = getattr(file.vnode, "fdinfo", None)
-        return text.encode() + (extra() if extra is not None else b"")
+        return text.encode() + fdinfo.details(file)
 
 
 class MemFile(PseudoNode):

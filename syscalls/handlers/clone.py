@@ -16,6 +16,7 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.signal import SIGCHLD
 from syscalls.abi import CloneFlags, Fd, In, Int, Ptr, Size, ULong, syscall
 from syscalls.handlers.misc import unsupported
+from syscalls.handlers.pidfd import open_desc
 from syscalls.handlers.tls import check_child_tls, set_child_tls
 from syscalls.records.process import CloneArgs
 from syscalls.signum import FROM_LX
@@ -64,11 +65,13 @@ _CLONE3_FLAGS = 0xFFFFFFFF | LX_CLONE_CLEAR_SIGHAND | LX_CLONE_INTO_CGROUP
 def do_clone(lwp: Lwp, args: CloneArgs) -> int:
     """Make the process or thread that `args` ask for and return its id, as the caller sees it.
 
-    EINVAL for senseless combinations and for what this system has no kind of (namespaces, pidfds);
-    EPERM for a namespace without privilege; EAGAIN and ENOMEM from the kernel.
+    EINVAL for senseless combinations and for what this system has no kind of (namespaces); EPERM
+    for a namespace without privilege; EAGAIN and ENOMEM from the kernel.
     """
     flags = args.flags
     _check_flags(lwp, flags)
+    if flags & LX_CLONE_PIDFD:
+        _check_pidfd(lwp, args)
     tls = args.tls if flags & LX_CLONE_SETTLS else None
     desc = check_child_tls(lwp, tls) if tls is not None else None
 
@@ -83,6 +86,9 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
             watch_cpu_limit(new.proc)
         if flags & LX_CLONE_PARENT_SETTID:
             _store_tid(lwp, args.parent_tid, new.tid)
+        if flags & LX_CLONE_PIDFD:
+            thread = new if flags & LX_CLONE_THREAD else None
+            lwp.as_.store_u32(args.pidfd, open_desc(lwp, new.proc, thread))
 
     stack = args.stack + args.stack_size
     spec = ForkSpec(
@@ -108,7 +114,7 @@ def _check_flags(lwp: Lwp, flags: int) -> None:
         raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_SIGHAND and not flags & LX_CLONE_VM:
         raise KernelError(Errno.EINVAL)
-    if flags & LX_CLONE_PIDFD or flags & LX_CLONE_NEWUSER:
+    if flags & LX_CLONE_NEWUSER:
         raise KernelError(Errno.EINVAL)
     if flags & _NAMESPACES:
         # A kernel built without namespaces: privilege is asked for first (copy_namespaces).
@@ -118,6 +124,17 @@ def _check_flags(lwp: Lwp, flags: int) -> None:
         # A thread with files or a directory of its own: lx has no such lwp either (lx_clone.c).
         lwp.machine.unsupported(lwp, "clone", "CLONE_THREAD without CLONE_FS or CLONE_FILES")
         raise KernelError(Errno.EINVAL)
+
+
+def _check_pidfd(lwp: Lwp, args: CloneArgs) -> None:
+    """Check what could fail after the process has been made: EINVAL, EMFILE, EFAULT."""
+    flags, addr = args.flags, args.pidfd
+    if flags & LX_CLONE_DETACHED:
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_PARENT_SETTID and addr == args.parent_tid:
+        raise KernelError(Errno.EINVAL)
+    lwp.proc.files.lowest()
+    lwp.as_.store_u32(addr, lwp.as_.load_u32(addr))
 
 
 def _store_tid(lwp: Lwp, addr: int, tid: int | None = None) -> None:
@@ -130,8 +147,6 @@ def _store_tid(lwp: Lwp, addr: int, tid: int | None = None) -> None:
 
 def _legacy(lwp: Lwp, flags: int, stack: int, ptid: int, ctid: int, tls: int) -> int:
     flags &= 0xFFFFFFFF
-    if flags & LX_CLONE_PIDFD and flags & (LX_CLONE_DETACHED | LX_CLONE_PARENT_SETTID):
-        raise KernelError(Errno.EINVAL)
     lx_sig = flags & LX_CSIGNAL
     signo = FROM_LX[lx_sig] if lx_sig < len(FROM_LX) else 0
     args = CloneArgs(flags & ~LX_CSIGNAL, ptid, ctid, ptid, signo, stack, 0, tls)
@@ -171,7 +186,7 @@ def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
     """Make a process or thread (clone3(2)): EINVAL, E2BIG, EFAULT.
 
     Deviation: set_tid is refused with EPERM, as if CAP_CHECKPOINT_RESTORE were missing; there are
-    no pidfds, namespaces and cgroups.
+    no namespaces and cgroups.
     """
     args = _copy_clone_args(cl_args, size)
     flags = args.flags

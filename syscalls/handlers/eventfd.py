@@ -27,6 +27,8 @@ def _eventfd(lwp: Lwp, initval: int, flags: int) -> int:
     proc = lwp.proc
     proc.files.lowest()
     anon = anon_files(lwp.machine)
-    counter = EventFd(anon.objects, initval, semaphore=flags & LX_EFD_SEMAPHORE != 0)
+    semaphore = flags & LX_EFD_SEMAPHORE != 0
+    ident = anon.objects.next_node()
+    counter = EventFd(anon.objects, initval, semaphore=semaphore, ident=ident)
     file = anon.open(counter, flags & O_NONBLOCK, proc.cred)
     return proc.files.alloc(file, 0, flags & O_CLOEXEC != 0)

@@ -314,7 +314,7 @@ def kill(lwp: Lwp, pid: Pid, sig: SigAny) -> int:
     elif pid == _PID_INT_MIN:
         raise KernelError(Errno.ESRCH)
     else:
-        _kill_group(lwp, -pid, sig, info)
+        kill_group(lwp, -pid, sig, info)
     return 0
 
 
@@ -339,7 +339,7 @@ def _kill_all(lwp: Lwp, sig: int, info: SigInfo) -> None:
         raise KernelError(Errno.ESRCH)
 
 
-def _kill_group(lwp: Lwp, pgid: int, sig: int, info: SigInfo) -> None:
+def kill_group(lwp: Lwp, pgid: int, sig: int, info: SigInfo) -> None:
     """Signal a group (0: the caller's); an error only if no member could be signalled."""
     pgrp = pgfind(lwp.proc, pgid) if pgid else lwp.proc.pgrp
     failure: KernelError | None = KernelError(Errno.ESRCH)

@@ -165,18 +165,19 @@ def timer_settime(
     before = timer.get()
     absolute = bool(flags & TIMER_ABSTIME)
     timer.set(value, interval if value else 0, absolute=absolute)
-    old.put_if(_itimerspec(before))
+    old.put_if(itimerspec(before))
     return 0
 
 
 @syscall
 def timer_gettime(lwp: Lwp, timerid: Int, value: Out[Itimerspec]) -> int:
     """Read a timer (timer_gettime(2)): EINVAL, EFAULT."""
-    value.put(_itimerspec(_find(lwp, timerid).get()))
+    value.put(itimerspec(_find(lwp, timerid).get()))
     return 0
 
 
-def _itimerspec(state: tuple[int, int]) -> Itimerspec:
+def itimerspec(state: tuple[int, int]) -> Itimerspec:
+    """Return the record of (ns left, interval)."""
     left, interval = state
     return Itimerspec(Timespec.of(interval), Timespec.of(left))
 

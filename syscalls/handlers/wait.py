@@ -15,6 +15,7 @@ from lxemu.kernel.exit import (
     W_NORMAL,
     WCONTINUED,
     WEXITED,
+    WNOHANG,
     WSTOPPED,
     WaitInfo,
 )
@@ -29,6 +30,7 @@ from lxemu.kernel.signal import (
     SIGCHLD,
     SigInfo,
 )
+from lxemu.kernel.vfs.fcntl import O_NONBLOCK
 from syscalls.abi import (
     P_PIDFD,
     W_NOTHREAD,
@@ -41,6 +43,7 @@ from syscalls.abi import (
     WaitOptions,
     syscall,
 )
+from syscalls.handlers.pidfd import find_desc
 from syscalls.signum import TO_LX
 
 _PID_INT_MIN = -(1 << 31)
@@ -116,15 +119,21 @@ def waitpid(lwp: Lwp, pid: Pid, wstatus: Out[Int], options: WaitOptions) -> int:
     return info.pid
 
 
-def _target(lwp: Lwp, which: int, ident: int) -> int:
-    """Check and complete the id of waitid; EINVAL, EBADF for a pidfd (there are none)."""
+def _target(lwp: Lwp, which: int, ident: int) -> tuple[int, int, bool]:
+    """Check and complete the id of waitid: id type, id, and whether its pidfd does not block.
+
+    EINVAL, EBADF for a descriptor that is none of a process.
+    """
     if which == P_PID and ident <= 0:
         raise KernelError(Errno.EINVAL)
     if which in (P_PGID, P_PIDFD) and ident < 0:
         raise KernelError(Errno.EINVAL)
     if which == P_PIDFD:
-        raise KernelError(Errno.EBADF)
-    return lwp.proc.pgrp.pgid if which == P_PGID and not ident else ident
+        desc, file = find_desc(lwp, ident)
+        # A process that is gone is nobody's child, even if its id has been given to another.
+        pid = 0 if desc.reaped() else desc.proc.pid
+        return P_PID, pid, bool(file.flags & O_NONBLOCK)
+    return which, lwp.proc.pgrp.pgid if which == P_PGID and not ident else ident, False
 
 
 @syscall
@@ -136,15 +145,22 @@ def waitid(
     options: WaitidOptions,
     rusage: Out[Rusage],
 ) -> int:
-    """Wait for a child to change state (waitid(2)): EINVAL, ECHILD, EINTR, EFAULT.
+    """Wait for a child to change state (waitid(2)).
+
+    EINVAL, EBADF, ECHILD, EAGAIN for a pidfd that does not block, EINTR, EFAULT.
 
     With WNOHANG and nothing to report the members of `infop` are 0; so they are after an error.
     """
     if not options & (WEXITED | WSTOPPED | WCONTINUED):
         raise KernelError(Errno.EINVAL)
-    target = _target(lwp, idtype, ident)
+    kind, target, impatient = _target(lwp, idtype, ident)
+    impatient = impatient and not options & WNOHANG
+    if impatient:
+        options |= WNOHANG
     try:
-        info = kernel_waitid(lwp, idtype, target, filtered(options))
+        info = kernel_waitid(lwp, kind, target, filtered(options))
+        if info is None and impatient:
+            raise KernelError(Errno.EAGAIN)
     except KernelError:
         if infop:
             put_wait_info(lwp, infop.addr, None)

@@ -6,7 +6,8 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel import signal as k
-from syscalls.abi.layout import I32, LONG, PTR, U32, U64, ULONG, Codec, Layout, Member
+from syscalls.abi.layout import I32, LONG, PTR, U16, U32, U64, ULONG, Codec, Const, Layout, Member
+from syscalls.abi.model import LP64
 from syscalls.abi.scalars import SIGNO, SIGSET, SIGSET_OLD
 from syscalls.abi.xlat_signal import SA_FLAGS, SI_CODES
 from syscalls.records import signal as r
@@ -46,10 +47,16 @@ SIGNALFD_SIGINFO: Final = Layout(
     utime=U64,
     stime=U64,
     addr=U64,
-    _pad=Member("48s"),
+    addr_lsb=U16,
+    _pad2=Const("H"),
+    syscall=I32,
+    call_addr=U64,
+    arch=U32,
+    _pad=Member("28s"),
 )
 
 SIGINFO_SIZE: Final = 128
+_WORD: Final = (1 << 64) - 1
 _TICK: Final = 10_000_000
 _FAULTS: Final = frozenset({k.SIGSEGV, k.SIGBUS, k.SIGILL, k.SIGFPE, k.SIGTRAP})
 _CHILD_EXITED: Final = 1
@@ -148,6 +155,37 @@ def _unpacker(wide: bool) -> Callable[[bytes], k.SigInfo]:
 
 
 SIGINFO: Final = SigInfoLayout()
+
+SIGNALFD_SIZE: Final = 128
+_SIGNALFD_PACK: Final = SIGNALFD_SIGINFO.codec(LP64).pack
+
+
+def pack_signalfd(info: k.SigInfo) -> bytes:
+    """Return the 128 bytes that a read of a signalfd gives of a signal (signalfd_copyinfo)."""
+    signo, code = info.signo, info.code
+    record = r.SignalfdSiginfo(TO_LX[signo], info.errno, SI_CODES.to_lx[code])
+    value, int_ = info.value & _WORD, (info.value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+    pid, uid = info.pid & 0xFFFFFFFF, info.uid & 0xFFFFFFFF
+    if code == k.SI_TIMER:
+        record = record._replace(tid=info.timerid, overrun=info.overrun, ptr=value, int_=int_)
+    elif code in (k.SI_USER, k.SI_LWP, k.SI_KERNEL):
+        record = record._replace(pid=pid, uid=uid)
+    elif code < 0 and code != k.SI_POLL:
+        record = record._replace(pid=pid, uid=uid, ptr=value, int_=int_)
+    elif signo == k.SIGCHLD:
+        status = info.status if code == _CHILD_EXITED else TO_LX[info.status]
+        used = info.utime // _TICK, info.stime // _TICK
+        record = record._replace(pid=pid, uid=uid, status=status, utime=used[0], stime=used[1])
+    elif signo in _FAULTS:
+        record = record._replace(addr=info.addr & _WORD)
+    elif signo == k.SIGPOLL or code == k.SI_POLL:
+        record = record._replace(band=info.band & 0xFFFFFFFF, fd=info.fd)
+    elif signo == k.SIGSYS:
+        record = record._replace(call_addr=info.addr, syscall=info.value, arch=info.err)
+    else:
+        record = record._replace(pid=pid, uid=uid, ptr=value, int_=int_)
+    return _SIGNALFD_PACK(record)
+
 
 DEFAULTS: Final[dict[Any, Any]] = {
     r.SigAction: SIGACTION,

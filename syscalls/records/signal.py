@@ -45,3 +45,7 @@ class SignalfdSiginfo(NamedTuple):
     utime: int = 0
     stime: int = 0
     addr: int = 0
+    addr_lsb: int = 0
+    syscall: int = 0
+    call_addr: int = 0
+    arch: int = 0
