@@ -36,6 +36,9 @@ class PollWaiter:
 
     __slots__ = ("cv",)
 
+    #: Whether this one passes news on as signals, and is told of what no poller would wake for.
+    signals = False
+
     def __init__(self) -> None:
         self.cv = CondVar()
 
@@ -80,21 +83,29 @@ class Pollhead:
         for waiter in tuple(self.waiters):
             waiter.notify(events)
 
+    def tell(self, events: int) -> None:
+        """Notify only those who signal: there is news, yet no change that a poller waits for."""
+        for waiter in tuple(self.waiters):
+            if waiter.signals:
+                waiter.notify(events)
+
 
 class FdPollhead(Pollhead):
     """The pollhead of a host descriptor: while somebody waits, the dispatcher watches it for them.
 
     The host tells levels, not edges. `edges` counts how often a transfer has found the descriptor
-    empty or full (`drained`): what is ready after that is news to those who want edges.
+    empty or full (`drained`): what is ready after that is news to those who want edges. `rearm` is
+    called then, once: one-shot watchers come back.
     """
 
-    __slots__ = ("disp", "edges", "fd")
+    __slots__ = ("disp", "edges", "fd", "rearm")
 
     def __init__(self, disp: Dispatcher, fd: int) -> None:
         super().__init__()
         self.disp = disp
         self.fd = fd
         self.edges = 0
+        self.rearm: list[Callable[[], None]] = []
 
     def add(self, waiter: PollWaiter, events: int = _HOST_EVENTS) -> None:
         """Put `waiter` on the list and have the descriptor watched for `events`."""
@@ -109,6 +120,10 @@ class FdPollhead(Pollhead):
     def drained(self) -> None:
         """Note that a transfer moved less than it was asked for."""
         self.edges += 1
+        if self.rearm:
+            again, self.rearm = self.rearm, []
+            for func in again:
+                func()
 
 
 def poll_sleep(heads: Iterable[tuple[Pollhead, int]], deadline: int | None) -> bool:

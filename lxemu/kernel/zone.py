@@ -23,3 +23,5 @@ class Zone:
         self.boot_hrtime = 0
         self.boot_realtime = 0
         self.forks = 0
+        #: Seconds that the holder of a lease has to give it up.
+        self.lease_break_time = 45

@@ -51,6 +51,8 @@ class F:
     GETPIPE_SZ = 2032
     ADD_SEALS = 2033
     GET_SEALS = 2034
+    DUPFD_QUERY = 2027
+    CREATED_QUERY = 2028
     RDLCK = 1
     WRLCK = 2
     UNLCK = 3

@@ -134,6 +134,8 @@ FCNTL: Final = EnumTable(
     (1024, 2024, "F_SETLEASE"),
     (1025, 2025, "F_GETLEASE"),
     (1026, 2026, "F_NOTIFY"),
+    (1027, 2027, "F_DUPFD_QUERY"),
+    (1028, 2028, "F_CREATED_QUERY"),
     (1029, 2029, "F_CANCELLK"),
     (1030, 37, "F_DUPFD_CLOEXEC"),
     (1031, 2031, "F_SETPIPE_SZ"),
@@ -147,7 +149,13 @@ FCNTL: Final = EnumTable(
 )
 FD_FLAGS: Final = FlagTable("FD", (1, 1, "FD_CLOEXEC"), unknown="ignore")
 FLOCK: Final = FlagTable(
-    "LOCK", (1, 1, "LOCK_SH"), (2, 2, "LOCK_EX"), (4, 4, "LOCK_NB"), (8, 8, "LOCK_UN")
+    "LOCK",
+    (1, 1, "LOCK_SH"),
+    (2, 2, "LOCK_EX"),
+    (4, 4, "LOCK_NB"),
+    (8, 8, "LOCK_UN"),
+    (32, 32, "LOCK_MAND"),
+    unknown="keep",
 )
 RENAME: Final = FlagTable(
     "RENAME",

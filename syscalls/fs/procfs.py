@@ -222,6 +222,7 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
             _setting(where, name, value)
     files = sys_dir.entries[b"fs"]
     assert isinstance(files, PseudoDir)
+    files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
     files.text(b"file-nr", lambda: b"%d\t0\t9223372036854775807\n" % _open_files(machine))
 
 
@@ -245,6 +246,23 @@ class _ZoneName(TextFile):
 
     def _change(self, data: bytes) -> None:
         setattr(self._zone, self._member, data.rstrip(b"\n")[:64])
+
+
+class _ZoneNumber(TextFile):
+    """A number of the zone that can be written."""
+
+    __slots__ = ("_member", "_zone")
+
+    def __init__(self, vfs: PseudoVfs, zone: Any, member: str) -> None:
+        super().__init__(vfs, self._show, 0o644, store=self._change)
+        self._zone = zone
+        self._member = member
+
+    def _show(self) -> bytes:
+        return b"%d\n" % getattr(self._zone, self._member)
+
+    def _change(self, data: bytes) -> None:
+        setattr(self._zone, self._member, int(_number(data)))
 
 
 def _uuid(machine: Any) -> bytes:

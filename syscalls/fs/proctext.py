@@ -449,7 +449,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"aio-max-nr": b"65536",
         b"aio-nr": b"0",
         b"file-max": b"9223372036854775807",
-        b"lease-break-time": b"45",
         b"leases-enable": b"1",
         b"nr_open": b"1048576",
         b"pipe-max-size": b"1048576",

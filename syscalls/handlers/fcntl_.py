@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.session import pgfind
 from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.fdtable import FdTable
 from lxemu.kernel.vfs.fifofs import FifoVnode
@@ -12,6 +11,7 @@ from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.locks import TO_END, Lock, getlk, setlk
 from lxemu.kernel.vfs.locks import flock as file_lock
 from lxemu.kernel.vfs.ops import is_owner
+from lxemu.kernel.vfs.sigio import set_async
 from lxemu.kernel.vfs.tmpfs import Tmpfs
 from lxemu.kernel.vfs.vnode import VREG
 from syscalls.abi import (
@@ -22,16 +22,14 @@ from syscalls.abi import (
     Flock,
     Flock64,
     FlockOp,
-    FOwnerEx,
     In,
     InOut,
-    Out,
     Ptr,
     pointer,
     syscall,
 )
 from syscalls.abi.xlat_file import OPEN
-from syscalls.signum import FROM_LX, LX_NSIG, TO_LX
+from syscalls.handlers import fcntl_owner as owner
 
 _INT = 0x7FFFFFFF
 
@@ -63,9 +61,7 @@ def dup3(lwp: Lwp, oldfd: Fd, newfd: Fd, flags: Dup3Flags) -> int:
 def fcntl(lwp: Lwp, fd: Fd, cmd: FcntlCmd, arg: Ptr) -> int:
     """Do one of many small things to a descriptor.
 
-    Deviation: leases and directory notification are refused with EINVAL, as on a file that does not
-    support them, and seals with EPERM, as on a file sealed against it; F_SETOWN and F_SETSIG are
-    remembered, but no SIGIO is ever sent.
+    Deviation: seals are refused with EPERM, as on a file sealed against it.
     """
     file = lwp.proc.files.get(fd)
     if file.flags & f.O_PATH and cmd not in _PATH_COMMANDS:
@@ -102,15 +98,28 @@ def _getfl(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
     return OPEN.to_lx[flags]
 
 
-def _setfl(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+def _setfl(lwp: Lwp, file: File, fd: int, _cmd: int, arg: int) -> int:
     flags = OPEN.from_lx[arg & 0xFFFFFFFF]
     noatime = flags & f.O_NOATIME and not file.flags & f.O_NOATIME
     if noatime and not is_owner(file.name.vnode, lwp.proc.cred):
         raise KernelError(Errno.EPERM)
     if flags & f.O_DIRECT and not isinstance(file.vnode, FifoVnode) and file.vnode.type != VREG:
         raise KernelError(Errno.EINVAL)
+    if (flags ^ file.flags) & f.O_ASYNC:
+        set_async(file, fd, flags & f.O_ASYNC != 0)
     file.setfl(flags)
     return 0
+
+
+def _dupfd_query(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
+    try:
+        return int(lwp.proc.files.get(_signed(arg)) is file)
+    except KernelError:
+        raise KernelError(Errno.EBADF) from None
+
+
+def _created_query(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+    return int(file.created)
 
 
 # Record locks.
@@ -234,73 +243,9 @@ def _add_seals(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
     raise KernelError(Errno.EPERM)
 
 
-# Who would be told of I/O.
-
-LX_F_OWNER_TID, LX_F_OWNER_PID, LX_F_OWNER_PGRP = 0, 1, 2
-
-
-def _setown(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
-    who = _signed(arg)
-    if who == -(1 << 31):
-        raise KernelError(Errno.EINVAL)
-    kind = LX_F_OWNER_PGRP if who < 0 else LX_F_OWNER_PID
-    _set_owner(lwp, file, kind, abs(who))
-    return 0
-
-
-def _set_owner(lwp: Lwp, file: File, kind: int, number: int) -> None:
-    machine = lwp.machine
-    if not number:
-        file.async_owner = None
-        return
-    if kind == LX_F_OWNER_PGRP:
-        known = pgfind(lwp.proc, number) is not None
-    elif kind == LX_F_OWNER_PID:
-        known = number in machine.procs
-    else:
-        known = number in machine.lwp_by_tid
-    if not known:
-        raise KernelError(Errno.ESRCH)
-    file.async_owner = (kind, number)
-
-
-def _getown(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
-    kind, number = file.async_owner or (LX_F_OWNER_PID, 0)
-    return -number if kind == LX_F_OWNER_PGRP else number
-
-
-def _setown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
-    address: In[FOwnerEx] = pointer(In, lwp, FOwnerEx, arg)
-    kind, number = address.get()
-    if kind not in (LX_F_OWNER_TID, LX_F_OWNER_PID, LX_F_OWNER_PGRP):
-        raise KernelError(Errno.EINVAL)
-    _set_owner(lwp, file, kind, number)
-    return 0
-
-
-def _getown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
-    address: Out[FOwnerEx] = pointer(Out, lwp, FOwnerEx, arg)
-    address.put(FOwnerEx(*(file.async_owner or (LX_F_OWNER_TID, 0))))
-    return 0
-
-
-def _setsig(_lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
-    if arg > LX_NSIG:
-        raise KernelError(Errno.EINVAL)
-    file.async_sig = FROM_LX[arg]
-    return 0
-
-
-def _getsig(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
-    return TO_LX[file.async_sig]
-
-
-def _getlease(_lwp: Lwp, _file: File, _fd: int, _cmd: int, _arg: int) -> int:
-    return LX_F_UNLCK
-
-
-LX_F_UNLCK = 2
-_PATH_COMMANDS = frozenset((F.DUPFD, F.DUPFD_CLOEXEC, F.GETFD, F.SETFD, F.GETFL))
+_PATH_COMMANDS = frozenset(
+    (F.DUPFD, F.DUPFD_CLOEXEC, F.GETFD, F.SETFD, F.GETFL, F.DUPFD_QUERY, F.CREATED_QUERY)
+)
 _COMMANDS = {
     F.DUPFD: _dupfd,
     F.DUPFD_CLOEXEC: _dupfd,
@@ -319,13 +264,17 @@ _COMMANDS = {
     F.OFD_SETLKW: _setlk,
     F.SETPIPE_SZ: _pipe_size,
     F.GETPIPE_SZ: _pipe_size,
-    F.SETOWN: _setown,
-    F.GETOWN: _getown,
-    F.SETOWN_EX: _setown_ex,
-    F.GETOWN_EX: _getown_ex,
-    F.SETSIG: _setsig,
-    F.GETSIG: _getsig,
-    F.GETLEASE: _getlease,
+    F.SETOWN: owner.setown,
+    F.GETOWN: owner.getown,
+    F.SETOWN_EX: owner.setown_ex,
+    F.GETOWN_EX: owner.getown_ex,
+    F.GETOWNER_UIDS: owner.getowner_uids,
+    F.SETSIG: owner.setsig,
+    F.GETSIG: owner.getsig,
+    F.SETLEASE: owner.setlease,
+    F.GETLEASE: owner.getlease,
+    F.DUPFD_QUERY: _dupfd_query,
+    F.CREATED_QUERY: _created_query,
     F.GET_SEALS: _get_seals,
     F.ADD_SEALS: _add_seals,
 }
@@ -334,12 +283,16 @@ _COMMANDS = {
 # -- flock ----------------------------------------------------------------------------------------
 
 LX_LOCK_SH, LX_LOCK_EX, LX_LOCK_NB, LX_LOCK_UN = 1, 2, 4, 8
+#: Mandatory locks: gone from Linux, whose flock(2) takes and forgets the request.
+LX_LOCK_MAND = 32
 _FLOCK = {LX_LOCK_SH: F.RDLCK, LX_LOCK_EX: F.WRLCK, LX_LOCK_UN: F.UNLCK}
 
 
 @syscall
 def flock(lwp: Lwp, fd: Fd, operation: FlockOp) -> int:
     """Lock an open file as a whole."""
+    if operation & LX_LOCK_MAND:
+        return 0
     kind = _FLOCK.get(operation & ~LX_LOCK_NB)
     if kind is None:
         raise KernelError(Errno.EINVAL)

@@ -13,7 +13,8 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.fcntl import FIONREAD, O_ASYNC, O_NONBLOCK
 from lxemu.kernel.vfs.file import File
-from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG
+from lxemu.kernel.vfs.sigio import set_async
+from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, VSOCK
 from syscalls.abi import (
     Fd,
     In,
@@ -28,6 +29,7 @@ from syscalls.abi import (
     pointer,
     syscall,
 )
+from syscalls.handlers import fcntl_owner as owner
 from syscalls.handlers.paths import open_file
 
 Request = Callable[[Lwp, File, int, int], int]
@@ -68,6 +70,26 @@ def _flag(bit: int) -> Request:
         else:
             file.flags &= ~bit
         return 0
+
+    return request
+
+
+def _fioasync(lwp: Lwp, file: File, fd: int, arg: int) -> int:
+    on = _get_int(lwp, arg) != 0
+    if on != (file.flags & O_ASYNC != 0) and not set_async(file, fd, on):
+        file.flags &= ~O_ASYNC
+        raise KernelError(Errno.ENOTTY)
+    return 0
+
+
+def _owner_request(set_: bool) -> Request:
+    def request(lwp: Lwp, file: File, fd: int, arg: int) -> int:
+        # Only sockets and terminals have these; for others there is fcntl.
+        if file.vnode.type != VSOCK:
+            raise KernelError(Errno.ENOTTY)
+        if set_:
+            return owner.setown(lwp, file, fd, 0, _get_int(lwp, arg))
+        return _put_int(lwp, arg, owner.getown(lwp, file, fd, 0, 0))
 
     return request
 
@@ -265,7 +287,11 @@ _REQUESTS: dict[int, Request] = {
     0x80045439: _gives_int(termio.PTM_GETLOCK),
     0x5450: _fionclex,
     0x5451: _fioclex,
-    0x5452: _flag(O_ASYNC),
+    0x5452: _fioasync,
+    0x8901: _owner_request(True),
+    0x8902: _owner_request(True),
+    0x8903: _owner_request(False),
+    0x8904: _owner_request(False),
     0x5460: _fioqsize,
     0x2: _figetbsz,
     0x40049409: _no_clone,

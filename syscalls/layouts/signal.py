@@ -103,7 +103,9 @@ def _packer(wide: bool) -> Callable[[k.SigInfo], bytes]:
             if code == k.SI_KERNEL and info.addr:
                 return fault(info.addr & word)
             return rt(info.pid, info.uid & 0xFFFFFFFF, 0)
-        if code < 0 and code != k.SI_POLL:
+        if code == k.SI_POLL:
+            return poll(info.band, info.fd)
+        if code < 0:
             return rt(info.pid, info.uid & 0xFFFFFFFF, info.value & word)
         if signo == k.SIGCHLD:
             status = info.status if code == _CHILD_EXITED else TO_LX[info.status]
@@ -112,10 +114,10 @@ def _packer(wide: bool) -> Callable[[k.SigInfo], bytes]:
             )
         if signo in _FAULTS:
             return fault(info.addr & word)
-        if signo == k.SIGPOLL:
-            return poll(info.band, info.fd)
         if signo == k.SIGSYS:
             return struct.pack("<QiI" if wide else "<IiI", info.addr & word, info.value, info.err)
+        if signo == k.SIGPOLL or k.POLL_IN <= code <= k.POLL_HUP:
+            return poll(info.band, info.fd)
         return rt(info.pid, info.uid & 0xFFFFFFFF, info.value & word)
 
     def pack(info: k.SigInfo) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.cred import PRIV_FILE_CHOWN, PRIV_FILE_OWNER, PRIV_FILE_SETID
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs.lease import break_leases
 from lxemu.kernel.vfs.ops import check_access, check_writable_fs, is_owner
 from lxemu.kernel.vfs.vnode import (
     AT_ATIME,
@@ -99,6 +100,8 @@ def vn_truncate(name: Name, size: int, cred: Cred) -> None:
     check_access(name, VWRITE, cred)
     if vnode.wcount < 0:
         raise KernelError(Errno.ETXTBSY)
+    if vnode.locks is not None and vnode.locks.leases:
+        break_leases(vnode, write=True, wait=True)
     vnode.truncate(size)
     drop_setid(name, cred)
 

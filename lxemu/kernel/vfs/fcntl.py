@@ -33,8 +33,8 @@ O_ASYNC = 1 << 31
 FREAD = 1
 FWRITE = 2
 
-#: Status flags that F_SETFL may change (fcntl(2)).
-O_SETFL = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
+#: Status flags that F_SETFL may change (fcntl(2)); O_ASYNC goes through `set_async`.
+O_SETFL = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME
 
 # fcntl(2) commands (sys/fcntl.h).
 F_DUPFD = 0

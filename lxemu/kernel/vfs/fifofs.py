@@ -202,6 +202,8 @@ class FifoVnode(Vnode):
             self.cv_write.broadcast()
             if self.pollhead.waiters:
                 self.pollhead.wakeup(POLLOUT)
+        elif self.pollhead.waiters:
+            self.pollhead.tell(POLLOUT)
         return data
 
     def _take(self, n: int) -> bytes:

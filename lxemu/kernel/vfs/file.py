@@ -45,13 +45,15 @@ class File:
 
     `flags` holds FREAD and FWRITE (not the access mode of open) and the O_* status flags. `cred`
     are the credentials of the opener. `data` belongs to the vnode (a clone's state, an event
-    queue).
+    queue). `created` says that the opening has made the file.
     """
 
     __slots__ = (
         "__weakref__",
+        "async_hook",
         "async_owner",
         "async_sig",
+        "created",
         "cred",
         "data",
         "flags",
@@ -74,8 +76,11 @@ class File:
         self.stream = vnode.own_position or is_stream(vnode.type)
         self.data: Any = None
         self.writer = False
+        self.created = False
         self.ofd_locks = False
+        # Owner, AsyncHook (sigio.py).
         self.async_owner: Any = None
+        self.async_hook: Any = None
         self.async_sig = 0
 
     def set_vnode(self, vnode: Vnode) -> None:
@@ -96,6 +101,8 @@ class File:
         if self.refcnt:
             return
         vnode = self.vnode
+        if self.async_hook is not None:
+            self.async_hook.end()
         if self.ofd_locks and vnode.locks is not None:
             vnode.locks.release_file(self)
         if self.writer:

@@ -6,7 +6,7 @@ the file; OFD locks and flock(2) locks belong to the open file. The two kinds do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from lxemu.kernel.cv import CondVar
 from lxemu.kernel.errno import Errno, KernelError
@@ -15,6 +15,7 @@ from lxemu.kernel.vfs.fcntl import F_RDLCK, F_UNLCK, F_WRLCK, MAXOFFSET
 if TYPE_CHECKING:
     from lxemu.kernel.vfs.fdtable import FdTable
     from lxemu.kernel.vfs.file import File
+    from lxemu.kernel.vfs.lease import Lease
     from lxemu.kernel.vfs.vnode import Vnode
 
 #: End of a range that reaches to the end of the file, however long it gets.
@@ -34,14 +35,16 @@ class Lock(NamedTuple):
 class LockList:
     """The locks on one vnode."""
 
-    __slots__ = ("cv", "flocks", "ranges", "waiting")
+    __slots__ = ("cv", "flocks", "leases", "ranges")
+
+    #: Which process waits for which, over all files, to find deadlocks of record locks.
+    waiting: ClassVar[dict[FdTable | File, FdTable | File]] = {}
 
     def __init__(self) -> None:
         self.ranges: list[Lock] = []
         self.flocks: dict[File, int] = {}
+        self.leases: dict[File, Lease] = {}
         self.cv = CondVar()
-        #: Who waits for whom, to find deadlocks of record locks.
-        self.waiting: dict[FdTable | File, FdTable | File] = {}
 
     # -- ranges ---------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class LockList:
             while (other := self.blocker(want)) is not None:
                 if not wait:
                     raise KernelError(Errno.EAGAIN)
-                self._sleep(want.owner, other.owner)
+                self._sleep(want, other.owner)
         kept: list[Lock] = []
         for lock in self.ranges:
             if lock.owner is not want.owner or lock.end < want.start or lock.start > want.end:
@@ -82,7 +85,12 @@ class LockList:
         self.ranges = _joined(kept)
         self.cv.broadcast()
 
-    def _sleep(self, owner: FdTable | File, other: FdTable | File) -> None:
+    def _sleep(self, want: Lock, other: FdTable | File) -> None:
+        owner = want.owner
+        if want.pid < 0:
+            # An open file belongs to nobody in particular, so it cannot be known to wait in vain.
+            self.cv.wait_sig()
+            return
         step: FdTable | File | None = other
         while step is not None:
             if step is owner:
@@ -121,7 +129,9 @@ class LockList:
             self.cv.broadcast()
 
     def release_file(self, file: File) -> None:
-        """Drop the locks of an open file that is closed."""
+        """Drop the locks of an open file that is closed, and its lease."""
+        if self.leases.pop(file, None) is not None:
+            self.cv.broadcast()
         if self.flocks.pop(file, None) is not None:
             self.cv.broadcast()
         self.release_owner(file)

@@ -13,6 +13,7 @@ from lxemu.kernel.cred import PRIV_FILE_OWNER, PRIV_FILE_SETID, PRIV_SYS_DEVICES
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.file import File
+from lxemu.kernel.vfs.lease import break_leases
 from lxemu.kernel.vfs.lookup import Parent, lookup_child, lookup_parent, lookupname
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.special import realize
@@ -183,6 +184,7 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
             raise KernelError(Errno.EPERM)
     file = File(vnode, name, flags & ~_OPEN_ONLY | f.open_mode(flags), cred)
     if vtype == VREG:
+        file.created = created
         _open_regular(file, flags, created)
         return file
     replacement = realize(vnode, file) if vtype != VDIR else vnode.open(file)
@@ -197,6 +199,9 @@ def _open_regular(file: File, flags: int, created: bool) -> None:
     truncate = flags & f.O_TRUNC and not created
     if (writing or truncate) and vnode.wcount < 0:
         raise KernelError(Errno.ETXTBSY)
+    locks = vnode.locks
+    if locks is not None and locks.leases:
+        break_leases(vnode, write=bool(writing or truncate), wait=not flags & f.O_NONBLOCK)
     if truncate:
         # Seen by the vnode while it opens: contents that are about to go need not be prepared.
         file.flags |= f.O_TRUNC
