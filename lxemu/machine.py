@@ -301,7 +301,8 @@ class Machine:
         if not lwp.cursig:
             return
         action = lwp.proc.sigacts[lwp.cursig]
-        if action.flags & SA_RESTART and lwp.brand.restartable(lwp.syscall_nr):
+        again = action.flags & SA_RESTART and lwp.brand.restartable(lwp.syscall_nr)
+        if again or lwp.again:
             self._rewind(lwp)
 
     @staticmethod

@@ -17,6 +17,7 @@ from lxemu.loader.exec import EXECSW
 from syscalls import sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
 from syscalls.exec_stack import LxProcData, write_stack
+from syscalls.handlers.robust import release_futexes, wake_shared
 from syscalls.signum import FROM_LX, sigset_to_lx
 from syscalls.vdso import Vdso, Vvar
 
@@ -46,11 +47,6 @@ VSYSCALLS: Final = {
 
 #: clock_gettime, gettimeofday, time by data model (i386: clock_gettime64 too).
 CLOCK_CALLS: Final = {64: (228, 96, 201), 32: (265, 403, 78, 13)}
-
-_FUTEX_WAITERS: Final = 0x80000000
-_FUTEX_OWNER_DIED: Final = 0x40000000
-_FUTEX_TID_MASK: Final = 0x3FFFFFFF
-_ROBUST_LIMIT: Final = 2048
 
 #: SIGSTKFLT (the kernel's SIGEMT) and SIGPWR terminate a Linux program; illumos dumps or ignores.
 _ACTIONS: Final = tuple(
@@ -176,17 +172,16 @@ class LxBrand:
         new.brand_data = old.brand_data
 
     def lwp_exit(self, lwp: Lwp) -> None:
-        """Let go of what the lwp holds in user memory: robust futexes, then its id."""
-        head, _ = lwp.robust_list
-        if head:
-            lwp.robust_list = (0, 0)
-            self._exit_robust_list(lwp, head)
+        """Let go of what the lwp holds in user memory: locks, then its id (mm_release)."""
+        release_futexes(lwp)
         addr = lwp.clear_child_tid
-        if addr and self._shared(lwp):
+        if addr:
             lwp.clear_child_tid = 0
+            if not self._shared(lwp):
+                return
             try:
                 lwp.as_.store_u32(addr, 0)
-                self._wake(lwp, addr, 1)
+                wake_shared(lwp, addr)
             except KernelError:
                 return
 
@@ -194,48 +189,6 @@ class LxBrand:
     def _shared(lwp: Lwp) -> bool:
         """Return whether somebody else is there to read this address space."""
         return len(lwp.proc.lwps) > 1 or lwp.machine.as_shared(lwp.proc)
-
-    @staticmethod
-    def _wake(lwp: Lwp, addr: int, count: int) -> None:
-        """Wake waiters on the word, private or shared: which they are is not known here."""
-        keys = {lwp.as_.futex_key(addr, shared) for shared in (False, True)}
-        for key in keys:
-            lwp.machine.uwait.wake(key, count)
-
-    def _exit_robust_list(self, lwp: Lwp, head: int) -> None:
-        """Mark the robust futexes that the dying lwp holds (exit_robust_list)."""
-        as_ = lwp.as_
-        load = as_.load_u64 if self.bits == 64 else as_.load_u32
-        size = self.bits // 8
-        try:
-            entry = load(head)
-            offset = load(head + size)
-            if offset >> (self.bits - 1):
-                offset -= 1 << self.bits
-            pending = load(head + 2 * size)
-            for _ in range(_ROBUST_LIMIT):
-                node = entry & ~1
-                if node == head:
-                    break
-                following = load(node)
-                if node != pending & ~1:
-                    self._owner_died(lwp, node + offset, pending=False)
-                entry = following
-            if pending & ~1:
-                self._owner_died(lwp, (pending & ~1) + offset, pending=True)
-        except KernelError:
-            return
-
-    def _owner_died(self, lwp: Lwp, addr: int, *, pending: bool) -> None:
-        word = lwp.as_.load_u32(addr)
-        if pending and not word:
-            self._wake(lwp, addr, 1)
-            return
-        if word & _FUTEX_TID_MASK != lwp.tid:
-            return
-        lwp.as_.store_u32(addr, word & _FUTEX_WAITERS | _FUTEX_OWNER_DIED)
-        if word & _FUTEX_WAITERS:
-            self._wake(lwp, addr, 1)
 
     # -- signals and faults ---------------------------------------------------------------------
 

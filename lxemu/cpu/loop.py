@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.cpu import trap
 from lxemu.cpu.trap import NOTHING, SOFTWARE, T_GATE, T_INT80, T_SYSCALL, T_UD
-from lxemu.kernel.errno import Interrupted, KernelError
+from lxemu.kernel.errno import Again, Interrupted, KernelError
 
 if TYPE_CHECKING:
     from lxemu.brand import Brand
@@ -98,8 +98,9 @@ def _dispatch(lwp: Lwp, brand: Brand, number: int) -> int:
 
 def _failed(lwp: Lwp, error: KernelError) -> int:
     """Return what a failed call returns; one that a signal interrupted may be made again."""
-    if type(error) is Interrupted:
+    if isinstance(error, Interrupted):
         lwp.interrupted = lwp.ast = True
+        lwp.again = type(error) is Again
     return -lwp.brand.errno_out[error.errno]
 
 

@@ -155,3 +155,9 @@ class Interrupted(KernelError):  # noqa: N818 (an outcome of sleeping)
 
     def __init__(self) -> None:
         super().__init__(Errno.EINTR)
+
+
+class Again(Interrupted):
+    """An interruption that no program sees: the call is made again after any handler."""
+
+    __slots__ = ()

@@ -35,6 +35,7 @@ class Lwp:
     """
 
     __slots__ = (
+        "again",
         "altstack",
         "as_",
         "ast",
@@ -93,7 +94,7 @@ class Lwp:
         self.altstack: tuple[int, int, int] = (0, 0, SS_DISABLE)
         self.cursig = 0
         self.curinfo: SigInfo | None = None
-        self.interrupted = False
+        self.interrupted = self.again = False
         self.syscall_nr = -1
         self.clear_child_tid = 0
         self.exit_head: Pollhead | None = None

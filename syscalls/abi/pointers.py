@@ -61,6 +61,12 @@ class In(_Pointer[T]):
         """Copy in one T; None when the pointer is NULL."""
         return self.get() if self.addr else None
 
+    def get_at(self, index: int) -> T:
+        """Copy in element *index* of an array."""
+        codec = self.codec
+        value: T = codec.unpack(self.as_.copyin(self.addr + index * codec.size, codec.size))
+        return value
+
     def get_array(self, count: int) -> list[T]:
         """Copy in *count* elements with one copy."""
         if count <= 0:

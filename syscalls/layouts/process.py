@@ -140,7 +140,7 @@ SCHED_ATTR: Final = Layout(
     util_max=U32,
 )
 ROBUST_LIST_HEAD: Final = Layout(r.RobustListHead, list=PTR, futex_offset=LONG, list_op_pending=PTR)
-FUTEX_WAITV: Final = Layout(r.FutexWaitv, val=U64, uaddr=U64, flags=U32, _reserved=Const("I"))
+FUTEX_WAITV: Final = Layout(r.FutexWaitv, val=U64, uaddr=U64, flags=U32, reserved=U32)
 MMAP_ARGS: Final = Layout(
     r.MmapArgs, addr=PTR, len=ULONG, prot=ULONG, flags=ULONG, fd=LONG, offset=ULONG
 )

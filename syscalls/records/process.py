@@ -142,6 +142,7 @@ class FutexWaitv(NamedTuple):
     val: int
     uaddr: int
     flags: int
+    reserved: int = 0
 
 
 class MmapArgs(NamedTuple):

@@ -104,7 +104,7 @@ CASES = {
         {"size": "size", "util_min": "sched_util_min", "util_max": "sched_util_max"},
     ),
     "process.ROBUST_LIST_HEAD": ("linux/futex.h", "struct robust_list_head", "", {}),
-    "process.FUTEX_WAITV": ("linux/futex.h", "struct futex_waitv", "", {}),
+    "process.FUTEX_WAITV": ("linux/futex.h", "struct futex_waitv", "", {"reserved": "__reserved"}),
     "ipc.SEMBUF": ("linux/sem.h", "struct sembuf", "sem_", {"flg": "sem_flg"}),
     "ipc.IPC_PERM": ("asm/ipcbuf.h", "struct ipc64_perm", "", {}),
     "ipc.MQ_ATTR": ("linux/mqueue.h", "struct mq_attr", "mq_", {}),

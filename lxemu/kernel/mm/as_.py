@@ -655,17 +655,26 @@ class As(UserCopy):
                     name = b"[stack]"
             yield seg.info(name)
 
-    def futex_key(self, addr: int, shared: bool) -> tuple[object, int]:
+    def futex_key(self, addr: int, shared: bool, write: bool = False) -> tuple[object, ...]:
         """Return what identifies the word at *addr* to all waiters: object and offset, or us.
 
-        EFAULT when a shared word cannot be read.
+        EFAULT when a shared word cannot be read, or written if the caller is going to. A word that
+        is asked for as shared but is in private memory has an identity of its own.
         """
-        if shared:
+        if not shared:
+            return self, addr
+        if write:
+            self._pa_write(addr)
+        else:
             self._pa_read(addr)
-            seg = self.segat(addr)
-            if seg is not None and seg.cache is not None and seg.flags & MAP_SHARED:
-                return seg.cache, seg.offset + addr - seg.start
-        return self, addr
+        seg = self.segat(addr)
+        if seg is not None and not (seg.flags & MAP_SHARED or seg.prot & PROT_WRITE):
+            # Read-only private memory is still the file's, or nobody could ever change it.
+            if seg.cache is None or seg.touched:
+                raise KernelError(Errno.EFAULT)
+        elif seg is None or seg.cache is None or not seg.flags & MAP_SHARED:
+            return self, addr, True
+        return seg.cache, seg.offset + addr - seg.start
 
     # -- calls that have a file of their own -----------------------------------------------------
 
