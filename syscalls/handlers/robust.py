@@ -6,6 +6,8 @@ locks are marked and their waiters woken (Documentation/locking/robust-futex-ABI
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls.abi import Out, Pid, Ptr, Size, ULong, syscall
@@ -53,17 +55,17 @@ def release_futexes(lwp: Lwp) -> None:
     head, length = lwp.robust_list
     if head:
         lwp.robust_list = (0, 0)
-        try:
+        # The list is the program's own; where it leads nowhere it ends.
+        with suppress(KernelError):
             _walk(lwp, head, length // 3)
-        except KernelError:
-            pass  # The list is the program's own; where it leads nowhere it ends.
     if lwp.machine.uwait.mutexes:
         owner_died(lwp)
 
 
 def wake_shared(lwp: Lwp, addr: int) -> None:
-    """Wake one waiter on a word, as a futex that is not private: EFAULT."""
-    lwp.machine.uwait.wake(lwp.as_.futex_key(addr, True), 1)
+    """Wake one waiter on a word, as a futex that is not private; nobody is told of errors."""
+    with suppress(KernelError):
+        lwp.machine.uwait.wake(lwp.as_.futex_key(addr, True), 1)
 
 
 def _walk(lwp: Lwp, head: int, size: int) -> None:
