@@ -26,8 +26,8 @@ def _acquire(
 ) -> UPIMutex | None:
     """Take the lock at `addr` for `lwp`: None; or return the mutex to wait for.
 
-    `top` is the first waiter of the word; `waiters` sets the bit that announces some. EDEADLK, ESRCH
-    without the owner, EINVAL where the word and the kernel disagree (futex_lock_pi_atomic).
+    `top` is the first waiter of the word; `waiters` sets the bit that announces some. EDEADLK,
+    ESRCH without the owner, EINVAL where word and kernel disagree (futex_lock_pi_atomic).
     """
     as_ = call.lwp.as_
     word = as_.load_u32(addr)

@@ -6,7 +6,7 @@ import pytest
 
 from lxemu.kernel.errno import Errno
 from lxemu.kernel.mm.as_ import OverlongString
-from lxemu.kernel.mm.mman import MAP_ANON, MAP_FIXED, MAP_SHARED, PROT_NONE, PROT_READ
+from lxemu.kernel.mm.mman import MAP_ANON, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ
 
 from .machine import BASE, FIXED, RW, Object, P
 from .test_map import fails
@@ -146,9 +146,15 @@ def test_futex_keys(phys, as_):
     as_.map(BASE + 2 * P, P, RW, MAP_SHARED | MAP_FIXED, vnode, P)
     as_.map(BASE + 3 * P, P, RW, MAP_SHARED | MAP_ANON | MAP_FIXED)
     child = as_.dup()
-    assert as_.futex_key(BASE, False) == as_.futex_key(BASE, True) == (as_, BASE)
+    as_.map(BASE + 4 * P, P, PROT_READ, MAP_PRIVATE | MAP_FIXED, vnode, P)
+    as_.map(BASE + 5 * P, P, PROT_READ, FIXED)
+    assert as_.futex_key(BASE, False) == (as_, BASE)
+    assert as_.futex_key(BASE, True) not in ((as_, BASE), child.futex_key(BASE, True))
     assert as_.futex_key(BASE + P + 8, True) == child.futex_key(BASE + 2 * P + 8, True)
     assert as_.futex_key(BASE + P + 8, False) != child.futex_key(BASE + P + 8, False)
     assert as_.futex_key(BASE + 3 * P, True) == child.futex_key(BASE + 3 * P, True)
+    assert as_.futex_key(BASE + 4 * P, True) == as_.futex_key(BASE + P, True, True)
+    assert fails(as_.futex_key, BASE + 4 * P, True, True) is Errno.EFAULT
+    assert fails(as_.futex_key, BASE + 5 * P, True) is Errno.EFAULT
     assert fails(as_.futex_key, BASE + 9 * P, True) is Errno.EFAULT
     child.free()
