@@ -10,6 +10,7 @@ from typing import Annotated
 
 from . import xlat_file as f
 from . import xlat_mm as m
+from . import xlat_net as n
 from . import xlat_poll as e
 from . import xlat_proc as p
 from . import xlat_signal as s
@@ -90,3 +91,12 @@ SigHow = Annotated[
     int, V("SigHow", s.SIG_HOW)
 ]  # signal.py SIG_BLOCK...; others pass through (0 is bad)
 SignalfdFlags = Annotated[int, V("SignalfdFlags", s.SFD_FLAGS)]
+# sockets
+SockFamily = Annotated[
+    int, V("SockFamily", n.FAMILY, fmt64="i", fmt32="i")
+]  # socketvar AF_*; others pass
+SockType = Annotated[int, V("SockType", n.SOCK_TYPE)]  # socketvar SOCK_*; strict
+AcceptFlags = Annotated[int, V("AcceptFlags", n.ACCEPT_FLAGS)]  # strict
+MsgFlags = Annotated[int, V("MsgFlags", n.MSG)]  # socketvar MSG_*; unknown ignored
+ShutHow = Annotated[int, V("ShutHow", n.SHUT, fmt64="i", fmt32="i")]
+SockLevel = Annotated[int, V("SockLevel", n.LEVEL, fmt64="i", fmt32="i")]  # SOL_SOCKET is 0xffff

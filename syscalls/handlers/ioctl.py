@@ -7,11 +7,12 @@ What is in no table is ENOTTY (lx_ioctl.c gives the same).
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from lxemu.kernel import termio
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.vfs.fcntl import FIONREAD, O_ASYNC, O_NONBLOCK
+from lxemu.kernel.vfs.fcntl import FIONREAD, O_ASYNC, O_NONBLOCK, SIOCATMARK
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.sigio import set_async
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, VSOCK
@@ -43,6 +44,8 @@ def ioctl(lwp: Lwp, fd: Fd, request: UInt, arg: Ptr) -> int:
     """Do a device request."""
     file = open_file(lwp, fd)
     handler = _REQUESTS.get(request)
+    if handler is None and request >> 8 == LX_SIOC and file.vnode.type == VSOCK:
+        handler = socket_request(request)
     if handler is None:
         raise KernelError(Errno.ENOTTY)
     return handler(lwp, file, fd, arg)
@@ -133,6 +136,24 @@ def _no_clone(_lwp: Lwp, file: File, _fd: int, _arg: int) -> int:
 
 def _no_extents(_lwp: Lwp, file: File, _fd: int, _arg: int) -> int:
     raise KernelError(Errno.EOPNOTSUPP if file.vnode.type == VREG else Errno.ENOTTY)
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+#: The high bytes of the requests of sockets (linux/sockios.h).
+LX_SIOC = 0x89
+LX_SIOCATMARK = 0x8905
+
+
+def socket_request(request: int) -> Request | None:
+    """Return the handler of a request that only sockets have, None when there is none."""
+    if request == LX_SIOCATMARK:
+        return _gives_int(SIOCATMARK)
+    try:
+        found: Request | None = import_module("syscalls.handlers.netif").REQUESTS.get(request)
+    except ModuleNotFoundError:
+        return None
+    return found
 
 
 # -- terminals ------------------------------------------------------------------------------------

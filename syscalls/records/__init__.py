@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         MqAttr,
         Sembuf,
     )
+    from .net import (
+        Mmsghdr,
+        Msghdr,
+    )
     from .process import (
         CapData,
         CapHeader,
@@ -89,7 +93,9 @@ TOPICS: dict[str, str] = {
     "Itimerspec": "time",
     "Itimerval": "time",
     "MmapArgs": "process",
+    "Mmsghdr": "net",
     "MqAttr": "ipc",
+    "Msghdr": "net",
     "OldSigAction": "signal",
     "OpenHow": "file",
     "Pollfd": "file",
@@ -145,7 +151,9 @@ __all__ = [
     "Itimerspec",
     "Itimerval",
     "MmapArgs",
+    "Mmsghdr",
     "MqAttr",
+    "Msghdr",
     "OldSigAction",
     "OpenHow",
     "Pollfd",

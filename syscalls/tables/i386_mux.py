@@ -16,30 +16,29 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.lwp import Lwp
 
-_SOCKETS: Final = planned("sockets")
 _SYSV: Final = planned("System V IPC")
 
 SOCKETCALL_ROWS: Final[tuple[Row, ...]] = (
-    row(1, "socket", _SOCKETS),
-    row(2, "bind", _SOCKETS),
-    row(3, "connect", _SOCKETS),
-    row(4, "listen", _SOCKETS),
-    row(5, "accept", _SOCKETS),
-    row(6, "getsockname", _SOCKETS),
-    row(7, "getpeername", _SOCKETS),
-    row(8, "socketpair", _SOCKETS),
-    row(9, "send", _SOCKETS),
-    row(10, "recv", _SOCKETS),
-    row(11, "sendto", _SOCKETS),
-    row(12, "recvfrom", _SOCKETS),
-    row(13, "shutdown", _SOCKETS),
-    row(14, "setsockopt", _SOCKETS),
-    row(15, "getsockopt", _SOCKETS),
-    row(16, "sendmsg", _SOCKETS),
-    row(17, "recvmsg", _SOCKETS),
-    row(18, "accept4", _SOCKETS),
-    row(19, "recvmmsg", _SOCKETS),
-    row(20, "sendmmsg", _SOCKETS),
+    row(1, "socket", "socket_.socket"),
+    row(2, "bind", "socket_.bind"),
+    row(3, "connect", "socket_.connect"),
+    row(4, "listen", "socket_.listen"),
+    row(5, "accept", "socket_.accept"),
+    row(6, "getsockname", "socket_.getsockname"),
+    row(7, "getpeername", "socket_.getpeername"),
+    row(8, "socketpair", "socket_.socketpair"),
+    row(9, "send", "sockmsg.send"),
+    row(10, "recv", "sockmsg.recv"),
+    row(11, "sendto", "sockmsg.sendto"),
+    row(12, "recvfrom", "sockmsg.recvfrom"),
+    row(13, "shutdown", "socket_.shutdown"),
+    row(14, "setsockopt", "sockopt.setsockopt"),
+    row(15, "getsockopt", "sockopt.getsockopt"),
+    row(16, "sendmsg", "sockmsg.sendmsg"),
+    row(17, "recvmsg", "sockmsg.recvmsg"),
+    row(18, "accept4", "socket_.accept4"),
+    row(19, "recvmmsg", "sockmsg.recvmmsg"),
+    row(20, "sendmmsg", "sockmsg.sendmmsg"),
 )
 _NARGS: Final = (0, 3, 3, 3, 2, 3, 3, 3, 4, 4, 4, 6, 6, 2, 5, 5, 3, 3, 4, 5, 4)
 

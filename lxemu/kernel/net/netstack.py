@@ -15,7 +15,7 @@ class NetStack:
     """The sockets of one network namespace.
 
     `unix_names` holds the abstract names of AF_UNIX by (type, name); `unix_sockets` every socket of
-    the family, in the order of their making.
+    the family, in the order of their making; `unix_rights` are the files in flight between them.
     """
 
     def __init__(self, machine: Any) -> None:
@@ -25,6 +25,7 @@ class NetStack:
         self.sockfs = SockFs(machine.clock)
         self.unix_names: dict[tuple[int, bytes], Any] = {}
         self.unix_sockets: dict[int, Any] = {}
+        self.unix_rights: Any = None
 
 
 def netstack(machine: Any) -> NetStack:

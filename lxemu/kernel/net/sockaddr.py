@@ -65,16 +65,13 @@ class OtherAddr(NamedTuple):
     """What no other type here describes: AF_UNSPEC, a family unknown, or one that is too short.
 
     A protocol that gets this for its own family answers EINVAL; for AF_UNSPEC it disconnects.
-    `size` is the length that the caller gave, `data` the bytes after the family.
+    `size` is the length that the caller gave (below 2 there is no family), `data` the bytes after
+    the family.
     """
 
     family: int = 0
     data: bytes = b""
-
-    @property
-    def size(self) -> int:
-        """Length of the whole address in bytes."""
-        return len(self.data) + 2
+    size: int = 2
 
 
 Sockaddr = UnixAddr | InetAddr | Inet6Addr | NetlinkAddr | OtherAddr

@@ -17,8 +17,6 @@ from lxemu.kernel.net import sockopt
 from lxemu.kernel.net.socketvar import (
     BUF_DEFAULT,
     SCM_RIGHTS,
-    SIOCATMARK,
-    SIOCOUTQ,
     SO_ACCEPTCONN,
     SO_DOMAIN,
     SO_ERROR,
@@ -30,7 +28,8 @@ from lxemu.kernel.net.socketvar import (
     Linger,
 )
 from lxemu.kernel.poll import Pollhead
-from lxemu.kernel.vfs.fcntl import FIONREAD, O_NONBLOCK
+from lxemu.kernel.termio import TIOCOUTQ
+from lxemu.kernel.vfs.fcntl import FIONREAD, O_NONBLOCK, SIOCATMARK
 from lxemu.kernel.vfs.fifofs import post_sigpipe
 from lxemu.kernel.vfs.vnode import AT_GID, AT_MODE, AT_UID, VSOCK, Vattr, Vnode
 
@@ -125,10 +124,10 @@ class Sonode(Vnode):
             raise
 
     def ioctl(self, file: File, cmd: int, arg: Any) -> Any:
-        """FIONREAD, SIOCOUTQ and SIOCATMARK return their numbers. Raises ENOTTY, EINVAL."""
+        """FIONREAD, TIOCOUTQ and SIOCATMARK return their numbers. Raises ENOTTY, EINVAL."""
         if cmd == FIONREAD:
             return self.inq()
-        if cmd == SIOCOUTQ:
+        if cmd == TIOCOUTQ:
             return self.outq()
         if cmd == SIOCATMARK:
             return self.atmark()
@@ -201,7 +200,7 @@ class Sonode(Vnode):
         raise KernelError(Errno.ENOTTY)
 
     def outq(self) -> int:
-        """Return how many bytes the other end has not taken (SIOCOUTQ)."""
+        """Return how many bytes the other end has not taken (TIOCOUTQ)."""
         raise KernelError(Errno.ENOTTY)
 
     def atmark(self) -> int:

@@ -132,10 +132,6 @@ IPPROTO_IPV6 = 41
 IPPROTO_ICMPV6 = 58
 IPPROTO_RAW = 255
 
-# ioctl(2) requests (sys/filio.h, sys/sockio.h); FIONREAD is in vfs.fcntl.
-SIOCATMARK = 0x40047307
-SIOCOUTQ = 0x4004667E
-
 SOMAXCONN = 4096
 #: Default and largest buffer sizes in bytes, and the smallest, as the reference system has them.
 BUF_DEFAULT = 212992

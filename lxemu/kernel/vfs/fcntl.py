@@ -65,8 +65,10 @@ SEEK_END = 2
 SEEK_DATA = 3
 SEEK_HOLE = 4
 
-# ioctl(2) commands that the file layer itself answers (sys/filio.h).
+# ioctl(2) commands that the file layer itself answers (sys/filio.h), and one of
+# sockets (sys/sockio.h).
 FIONREAD = 0x4004667F
+SIOCATMARK = 0x40047307
 
 #: Largest file offset (off_t is signed, 64 bits).
 MAXOFFSET = (1 << 63) - 1

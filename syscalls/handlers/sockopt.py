@@ -1,0 +1,56 @@
+"""Options of sockets: getsockopt(2), setsockopt(2). The options are in abi/sockopt.py."""
+
+from __future__ import annotations
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.net.socketvar import SO_PEERGROUPS, SO_PEERNAME, SOL_SOCKET
+from syscalls.abi import Fd, InOut, Int, Ptr, SockLevel, syscall
+from syscalls.abi.sockopt import find_option
+from syscalls.abi.xlat_net import LEVEL
+from syscalls.handlers.socket_ import sock_file
+
+#: What a protocol is asked for when Linux's number is in no table: it knows whether it has options.
+UNKNOWN = -1
+
+
+@syscall
+def setsockopt(lwp: Lwp, fd: Fd, level: SockLevel, optname: Int, optval: Ptr, optlen: Int) -> int:
+    """Set an option."""
+    if optlen < 0:
+        raise KernelError(Errno.EINVAL)
+    _, so = sock_file(lwp, fd)
+    option = find_option(LEVEL.to_lx[level], optname)
+    if option is None:
+        if level == SOL_SOCKET and optlen < 4:
+            raise KernelError(Errno.EINVAL)
+        so.setsockopt(level, UNKNOWN, 0, lwp.proc.cred)
+    else:
+        so.setsockopt(level, option.name, option.take(lwp, optval, optlen), lwp.proc.cred)
+    return 0
+
+
+@syscall
+def getsockopt(
+    lwp: Lwp, fd: Fd, level: SockLevel, optname: Int, optval: Ptr, optlen: InOut[Int]
+) -> int:
+    """Get an option; what does not fit is cut, but for lists of ids and addresses."""
+    _, so = sock_file(lwp, fd)
+    option = find_option(LEVEL.to_lx[level], optname)
+    if option is None:
+        so.getsockopt(level, UNKNOWN, optlen.get())
+        raise KernelError(Errno.ENOPROTOOPT)
+    room = optlen.get()
+    if room < 0:
+        raise KernelError(Errno.EINVAL)
+    data = option.give(lwp.brand.bits, so.getsockopt(level, option.name, room))
+    if len(data) > room:
+        if option.name == SO_PEERGROUPS:
+            optlen.put(len(data))
+            raise KernelError(Errno.ERANGE)
+        if option.name == SO_PEERNAME:
+            raise KernelError(Errno.EINVAL)
+    if data and room:
+        lwp.as_.copyout(optval, data[:room])
+    optlen.put(min(room, len(data)))
+    return 0
