@@ -28,6 +28,10 @@ OUTPUT_LIMIT = 64 << 10  # bytes kept of a test's output, from its end
 TEST_TIMEOUT = 30  # seconds that the suite's own time limits start from
 
 
+#: A static glibc program crashes when it loads the shared modules that the host's file names.
+NSSWITCH = "passwd: files\ngroup: files\nhosts: files\n"
+
+
 class Settings(NamedTuple):
     """How to run: at once, seconds for each test, the guest's memory, or on the host itself."""
 
@@ -42,7 +46,9 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.scratch = tempfile.mkdtemp(prefix="lxemu-conformance-")
+        self.scratch = _directory("lxemu-conformance-")
+        with open(os.path.join(self.scratch, "nsswitch.conf"), "w", encoding="ascii") as names:
+            names.write(NSSWITCH)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopping = False
@@ -68,7 +74,7 @@ class Runner:
     def _one(self, tree: Tree, test: Test) -> Result:
         if not os.access(tree.program(test), os.X_OK):
             return missing(tree.abi, test)
-        directory = tempfile.mkdtemp(prefix=f"{test.id}-", dir=self.scratch)
+        directory = _directory(f"{test.id}-", self.scratch)
         stats_path = os.path.join(directory, "stats.json")
         argv, env = command_of(tree, test, self.settings, directory, stats_path)
         started = time.monotonic()
@@ -123,6 +129,13 @@ class Runner:
         return process.wait(), timed_out
 
 
+def _directory(prefix: str, where: str | None = None) -> str:
+    """Make a directory that other users may search: tests give up their uid 0."""
+    path = tempfile.mkdtemp(prefix=prefix, dir=where)
+    os.chmod(path, 0o755)
+    return path
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a test and the group that it leads."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -162,6 +175,7 @@ def command_of(
     argv = [sys.executable, "-m", "lxemu", "run", "--clean-env", "--stats-file", stats]
     argv += ["--user", "0:0", "--memory", settings.memory, "--tmpfs", "/tmp", "--workdir", "/tmp"]
     argv += ["--volume", f"{tree.path}:{GUEST_TREE}:ro"]
+    argv += ["--volume", f"{os.path.dirname(directory)}/nsswitch.conf:/etc/nsswitch.conf:ro"]
     for name, value in variables.items():
         argv += ["--env", f"{name}={value}"]
     argv += ["--", f"{GUEST_TREE}/{BIN}/{test.command[0]}", *test.command[1:]]
