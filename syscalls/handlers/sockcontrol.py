@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from lxemu.kernel.cred import PRIV_PROC_SETID, PRIV_SYS_ADMIN
@@ -41,6 +42,9 @@ def copyin_control(lwp: Lwp, so: Sonode, addr: int, size: int) -> tuple[Control,
     bits = lwp.brand.bits
     data = lwp.as_.copyin(addr, size)
     if not so.carries_ucred:
+        if so.internet:
+            # Registers the decoders; a program without such sockets does not wait for them.
+            import_module("syscalls.abi.cmsg_inet")
         return tuple(_plain(bits, raw) for raw in cmsg.parse(data, bits))
     files: list[File] = []
     found: list[Control] = []

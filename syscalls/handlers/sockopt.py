@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.net.socketvar import SO_PEERGROUPS, SO_PEERNAME, SOL_SOCKET
+from lxemu.kernel.net.socketvar import IPPROTO_IP, SO_PEERGROUPS, SO_PEERNAME, SOL_SOCKET
 from syscalls.abi import Fd, InOut, Int, Ptr, SockLevel, syscall
 from syscalls.abi.sockopt import find_option
 from syscalls.abi.xlat_net import LEVEL
@@ -43,7 +43,11 @@ def getsockopt(
     room = optlen.get()
     if room < 0:
         raise KernelError(Errno.EINVAL)
-    data = option.give(lwp.brand.bits, so.getsockopt(level, option.name, room))
+    value = so.getsockopt(level, option.name, room)
+    data = option.give(lwp.brand.bits, value)
+    if level == IPPROTO_IP and 0 < room < 4 and len(data) == 4 and 0 <= value <= 255:
+        # An option of IP that fits one byte is given as one where there is no room for an int.
+        data = data[:1]
     if len(data) > room:
         if option.name == SO_PEERGROUPS:
             optlen.put(len(data))

@@ -34,7 +34,7 @@ from lxemu.kernel.vfs.fifofs import post_sigpipe
 from lxemu.kernel.vfs.vnode import AT_GID, AT_MODE, AT_UID, VSOCK, Vattr, Vnode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.net.netstack import NetStack
@@ -77,6 +77,8 @@ class Sonode(Vnode):
         self.cv_read = CondVar()
         self.cv_write = CondVar()
         self.pollhead = Pollhead()
+        #: The open file, once there is one.
+        self.open_file: Callable[[], File | None] = lambda: None
 
     # -- the vnode ------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net.socketvar import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX
@@ -66,4 +67,6 @@ def socreate(stack: NetStack, family: int, sotype: int, protocol: int, cred: Cre
 def sofile(so: Sonode, flags: int, cred: Cred) -> File:
     """Return the open file of a new socket; `flags` are status flags (O_NONBLOCK)."""
     name = Name(None, b"socket:[%d]" % so.nodeid, so)
-    return File(so, name, flags | FREAD | FWRITE, cred)
+    file = File(so, name, flags | FREAD | FWRITE, cred)
+    so.open_file = ref(file)
+    return file

@@ -1,0 +1,482 @@
+"""What the datagram sockets of the Internet share: queue, errors, connecting (illumos udp, icmp).
+
+A datagram is in the receiver's queue as soon as it is sent, or lost when there is no room: nobody
+waits to send. An error that comes back (nobody has the port) is told at the next call, and with
+IP_RECVERR it is kept with the datagram that it is about.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.net import in_
+from lxemu.kernel.net.inaddr import (
+    LOOPBACK4,
+    LOOPBACK6,
+    as_v6,
+    is_any,
+    is_loopback,
+    is_multicast,
+)
+from lxemu.kernel.net.inet import InetSonode
+from lxemu.kernel.net.sockaddr import OtherAddr
+from lxemu.kernel.net.socketvar import (
+    AF_INET,
+    AF_UNSPEC,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    MSG_ERRQUEUE,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    RCV_SHUTDOWN,
+    SCM_TIMESTAMP,
+    SCM_TIMESTAMPNS,
+    SEND_SHUTDOWN,
+    SO_BROADCAST,
+    SO_TIMESTAMP,
+    SO_TIMESTAMPNS,
+    SOL_SOCKET,
+    Control,
+    Received,
+)
+from lxemu.kernel.net.tcpconn import Endpoint
+from lxemu.kernel.poll import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDHUP,
+    POLLRDNORM,
+    Pollhead,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lxemu.kernel.cred import Cred
+    from lxemu.kernel.net.netif import NetIf
+    from lxemu.kernel.net.netstack import NetStack
+    from lxemu.kernel.net.sockaddr import Sockaddr
+    from lxemu.kernel.vfs.file import File
+
+_RD = POLLIN | POLLRDNORM
+#: What a datagram costs of a receive buffer beside its bytes.
+_OVERHEAD = 384
+_DESCRIPTOR = 256
+_PAGE = 4096
+
+
+class Datagram(NamedTuple):
+    """A datagram that has arrived. `stamp` is the date in ns."""
+
+    data: bytes
+    src: Endpoint
+    dst: Endpoint
+    ifindex: int
+    ttl: int
+    tos: int
+    stamp: int
+
+    def cost(self) -> int:
+        """Return how much of a receive buffer it takes: memory comes in powers of two."""
+        size = len(self.data) + _OVERHEAD
+        if size <= _PAGE:
+            return max(512, 1 << (size - 1).bit_length()) + _DESCRIPTOR
+        return (size + _PAGE - 1) // _PAGE * _PAGE + _OVERHEAD + _DESCRIPTOR
+
+
+class QueuedError(NamedTuple):
+    """An error with the datagram that met it and where that was to go."""
+
+    data: bytes
+    dst: Endpoint
+    error: in_.ExtErr
+
+
+class Outgoing(NamedTuple):
+    """A datagram on its way out, with what control messages and options say of it."""
+
+    data: bytes
+    src: bytes
+    dst: Endpoint
+    netif: NetIf | None
+    ttl: int
+    tos: int
+
+
+class DatagramSonode(InetSonode):
+    """A datagram socket. `peer` is what it is connected to."""
+
+    def __init__(
+        self, stack: NetStack, family: int, sotype: int, protocol: int, cred: Cred
+    ) -> None:
+        super().__init__(stack, family, sotype, protocol, cred)
+        self.peer: Endpoint | None = None
+        self.queue: deque[Datagram] = deque()
+        self.used = 0
+        self.dropped = 0
+        self.errors: deque[QueuedError] = deque()
+        self.shut = 0
+        #: Whether a bind has chosen the address, which a disconnect then leaves alone.
+        self.host_locked = False
+
+    def peer_host(self) -> bytes | None:
+        """Return the host that the socket is connected to."""
+        return self.peer.host if self.peer is not None else None
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def autobind(self) -> None:
+        """Take a port of the protocol's choice, if the socket has none."""
+
+    def unbind(self) -> None:
+        """Give up a port that only a connect or a send has taken."""
+
+    def local_host(self) -> bytes:
+        """Return the socket's own address, unspecified before it has one."""
+        return self.binding.host if self.binding is not None else self.any_host()
+
+    def set_local_host(self, host: bytes) -> None:
+        """Change the socket's own address: it has been connected, or disconnected."""
+        assert self.binding is not None
+        self.binding.host = host
+
+    def getsockname(self) -> Sockaddr:
+        """Return the socket's own address."""
+        binding = self.binding
+        return self.encode(None if binding is None else Endpoint(binding.host, binding.port))
+
+    def getpeername(self) -> Sockaddr:
+        """Return the address that the socket is connected to. Raises ENOTCONN."""
+        if self.peer is None:
+            raise KernelError(Errno.ENOTCONN)
+        return self.encode(self.peer)
+
+    def connect(self, addr: Sockaddr, nonblock: bool, cred: Cred) -> None:  # noqa: ARG002
+        """Choose whom to talk to from now on; AF_UNSPEC takes the choice back.
+
+        Raises EINVAL, EAFNOSUPPORT, ENETUNREACH, EACCES (broadcast without leave).
+        """
+        if isinstance(addr, OtherAddr) and addr.family == AF_UNSPEC:
+            self._disconnect()
+            return
+        dst = self.destination(addr)
+        if self.stack.is_broadcast(dst.host) and not self.options.get(SO_BROADCAST, 0):
+            raise KernelError(Errno.EACCES)
+        source = self.local_host()
+        if is_any(source):
+            source = self.source_for(dst.host)
+        self.autobind()
+        if is_any(self.local_host()):
+            self.set_local_host(source)
+        self.peer = dst
+        self.so_error = None
+        self.connected()
+
+    def connected(self) -> None:
+        """Note that `peer` has changed."""
+
+    def _disconnect(self) -> None:
+        self.peer = None
+        self.so_error = None
+        if not self.host_locked and self.binding is not None:
+            self.set_local_host(self.any_host())
+        self.unbind()
+        self.connected()
+
+    def destination(self, addr: Sockaddr) -> Endpoint:
+        """Return where an address leads. The unspecified one means this machine.
+
+        Raises EINVAL, EAFNOSUPPORT, ENETUNREACH.
+        """
+        host, port = self.decode(addr, exact=False)
+        if len(host) == 4 and self.family != AF_INET and self.v6only:
+            raise KernelError(Errno.ENETUNREACH)
+        if is_any(host):
+            v4 = len(host) == 4 or len(self.local_host()) == 4
+            host = LOOPBACK4 if v4 else LOOPBACK6
+        return Endpoint(host, port)
+
+    def source_for(self, host: bytes) -> bytes:
+        """Return the address that a datagram to `host` comes from. Raises ENETUNREACH."""
+        stack = self.stack
+        if is_multicast(host) or stack.is_broadcast(host):
+            netif = self.mcast_if or self.device or stack.multicast_route(host)
+            if netif is None and is_loopback(host):
+                netif = stack.loopback
+            if netif is None:
+                raise KernelError(Errno.ENETUNREACH)
+            addr = netif.addr4() if len(host) == 4 else netif.addr6()
+            return addr.host if addr is not None else self.any_host()
+        return stack.source_for(host)
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def check_send(self, to: Sockaddr | None, flags: int) -> Endpoint:
+        """Return where to send. Raises EOPNOTSUPP, EDESTADDRREQ, EPIPE, EACCES, pending errors."""
+        if flags & MSG_OOB:
+            raise KernelError(Errno.EOPNOTSUPP)
+        if to is not None and not (isinstance(to, OtherAddr) and to.family == AF_UNSPEC):
+            dst = self.destination(to)
+        elif self.peer is not None:
+            dst = self.peer
+        elif to is not None:
+            raise KernelError(Errno.EINVAL)
+        else:
+            raise KernelError(Errno.EDESTADDRREQ)
+        return dst
+
+    def check_state(self, dst: bytes) -> None:
+        """Raise what stands in the way of a send to `dst`: EACCES, a pending error, EPIPE."""
+        if self.stack.is_broadcast(dst) and not self.options.get(SO_BROADCAST, 0):
+            raise KernelError(Errno.EACCES)
+        self.take_error()
+        if self.shut & SEND_SHUTDOWN:
+            raise KernelError(Errno.EPIPE)
+
+    def outgoing(self, data: bytes, dst: Endpoint, control: Sequence[Control]) -> Outgoing:
+        """Return `data` with its source, interface and the rest. Raises EINVAL, ENETUNREACH."""
+        v4 = len(dst.host) == 4
+        level = IPPROTO_IP if v4 else IPPROTO_IPV6
+        group = is_multicast(dst.host)
+        opts = self.ipopts
+        if v4:
+            name = in_.IP_MULTICAST_TTL if group else in_.IP_TTL
+            ttl = opts.get((level, name), 1 if group else 64)
+            tos = opts.get((level, in_.IP_TOS), 0)
+        else:
+            name = in_.IPV6_MULTICAST_HOPS if group else in_.IPV6_UNICAST_HOPS
+            ttl = opts.get((level, name), 1 if group else 64)
+            tos = opts.get((level, in_.IPV6_TCLASS), 0)
+        netif = self.mcast_if if group else None
+        netif = netif or self.device
+        src = self.local_host()
+        for message in control:
+            kind = (message.level, message.type)
+            if kind in _PKTINFO:
+                netif, src = self._pktinfo(message.data, netif, src)
+            elif kind in _HOPS:
+                ttl = message.data
+            elif kind in _CLASS:
+                tos = message.data & 0xFF
+        if is_any(src):
+            src = self.source_for(dst.host) if netif is None else self._source_on(netif, dst)
+        return Outgoing(data, src, dst, netif, ttl, tos)
+
+    def _pktinfo(
+        self, info: in_.PktInfo, netif: NetIf | None, src: bytes
+    ) -> tuple[NetIf | None, bytes]:
+        if info.ifindex:
+            netif = self.stack.netif(info.ifindex)
+            if netif is None:
+                raise KernelError(Errno.ENODEV)
+        wanted = info.spec_dst
+        if wanted and not is_any(wanted):
+            if self.stack.owner_of(wanted) is None:
+                raise KernelError(Errno.EINVAL)
+            src = wanted
+        return netif, src
+
+    def _source_on(self, netif: NetIf, dst: Endpoint) -> bytes:
+        if netif.is_local(dst.host) and not self.stack.is_broadcast(dst.host):
+            return self.source_for(dst.host)
+        addr = netif.addr4() if len(dst.host) == 4 else netif.addr6()
+        return addr.host if addr is not None else self.source_for(dst.host)
+
+    def failed(self, errno: Errno, out: Outgoing, kind: int, code: int, *, hard: bool) -> None:
+        """Take an error that came back for a datagram (an ICMP message of `kind` and `code`)."""
+        v4 = len(out.dst.host) == 4
+        key = (IPPROTO_IP, in_.IP_RECVERR) if v4 else (IPPROTO_IPV6, in_.IPV6_RECVERR)
+        if self.ipopts.get(key):
+            origin = in_.EE_ORIGIN_ICMP if v4 else in_.EE_ORIGIN_ICMP6
+            error = in_.ExtErr(errno, origin, kind, code, 0, out.dst.host)
+            self.errors.append(QueuedError(out.data, out.dst, error))
+        elif not hard or self.peer is None:
+            return
+        self.so_error = errno
+        self.wake_readers(POLLERR | _RD)
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    def deliver(self, datagram: Datagram) -> bool:
+        """Put a datagram into the queue; False when there is no room for it."""
+        if self.used > self.rcvbuf:
+            self.dropped += 1
+            return False
+        self.used += datagram.cost()
+        self.queue.append(datagram)
+        self.wake_readers(_RD)
+        return True
+
+    def recvmsg(self, size: int, flags: int, nonblock: bool) -> Received:
+        """Receive one datagram, cut to `size` bytes. Raises EAGAIN, EINTR, a pending error."""
+        if flags & MSG_ERRQUEUE:
+            return self._receive_error(size)
+        if flags & MSG_OOB:
+            raise KernelError(Errno.EOPNOTSUPP)
+        queue = self.queue
+        deadline: int | None = None
+        waited = False
+        while True:
+            self.take_error()
+            if queue:
+                break
+            if self.shut & RCV_SHUTDOWN:
+                return Received(b"")
+            if nonblock:
+                raise KernelError(Errno.EAGAIN)
+            if not waited:
+                waited, deadline = True, self.until(self.rcvtimeo)
+            self.wait(self.cv_read, deadline)
+        datagram, offset = queue[0], 0
+        if flags & MSG_PEEK:
+            if self.peek_off >= 0:
+                datagram, offset = self._peek_at(self.peek_off)
+        else:
+            queue.popleft()
+            self.used -= datagram.cost()
+        data = datagram.data[offset : offset + size]
+        if self.peek_off >= 0:
+            self.peek_off += len(data) if flags & MSG_PEEK else -len(datagram.data)
+            self.peek_off = max(0, self.peek_off)
+        full = len(datagram.data) - offset
+        return Received(
+            data,
+            self.encode(self.shown_source(datagram), datagram.ifindex),
+            self.ancillary(datagram),
+            MSG_TRUNC if full > size else 0,
+            full,
+        )
+
+    def _peek_at(self, offset: int) -> tuple[Datagram, int]:
+        """Return the datagram that byte `offset` of the queue is in, and where in it."""
+        for datagram in self.queue:
+            if offset < len(datagram.data):
+                return datagram, offset
+            offset -= len(datagram.data)
+        return self.queue[0], len(self.queue[0].data)
+
+    def shown_source(self, datagram: Datagram) -> Endpoint:
+        """Return the address that recvmsg gives for a datagram."""
+        return datagram.src
+
+    def _receive_error(self, size: int) -> Received:
+        """Return the oldest queued error; the next one's number is pending from then on."""
+        if not self.errors:
+            raise KernelError(Errno.EAGAIN)
+        found = self.errors.popleft()
+        following = self.errors[0].error.errno if self.errors else None
+        self.so_error = Errno(following) if following is not None else None
+        v4 = self.family == AF_INET
+        level = IPPROTO_IP if v4 else IPPROTO_IPV6
+        kind = in_.IP_RECVERR if v4 else in_.IPV6_RECVERR
+        error = found.error
+        if not v4:
+            error = error._replace(offender=as_v6(error.offender))
+        flags = MSG_ERRQUEUE | (MSG_TRUNC if len(found.data) > size else 0)
+        control = (Control(level, kind, error),)
+        return Received(found.data[:size], self.encode(found.dst), control, flags, len(found.data))
+
+    def ancillary(self, datagram: Datagram) -> tuple[Control, ...]:
+        """Return the control messages that the options of the socket ask for."""
+        found: list[Control] = []
+        options = self.options
+        if options.get(SO_TIMESTAMP, 0):
+            found.append(Control(SOL_SOCKET, SCM_TIMESTAMP, datagram.stamp))
+        elif options.get(SO_TIMESTAMPNS, 0):
+            found.append(Control(SOL_SOCKET, SCM_TIMESTAMPNS, datagram.stamp))
+        if self.ipopts:
+            if len(datagram.dst.host) == 4:
+                self._ancillary4(datagram, found)
+            if self.family != AF_INET:
+                self._ancillary6(datagram, found)
+        return tuple(found)
+
+    def _ancillary4(self, datagram: Datagram, found: list[Control]) -> None:
+        opts = self.ipopts
+        host, port = datagram.dst
+        if opts.get((IPPROTO_IP, in_.IP_PKTINFO)):
+            local = host
+            if is_multicast(host) or self.stack.is_broadcast(host):
+                netif = self.stack.netif(datagram.ifindex)
+                addr = netif.addr4() if netif is not None else None
+                local = addr.host if addr is not None else host
+            info = in_.PktInfo(datagram.ifindex, local, host)
+            found.append(Control(IPPROTO_IP, in_.IP_PKTINFO, info))
+        if opts.get((IPPROTO_IP, in_.IP_RECVTTL)):
+            found.append(Control(IPPROTO_IP, in_.IP_TTL, datagram.ttl))
+        if opts.get((IPPROTO_IP, in_.IP_RECVTOS)):
+            found.append(Control(IPPROTO_IP, in_.IP_TOS, datagram.tos))
+        if opts.get((IPPROTO_IP, in_.IP_RECVORIGDSTADDR)):
+            addr4 = self.encode(Endpoint(host, port))
+            found.append(Control(IPPROTO_IP, in_.IP_RECVORIGDSTADDR, addr4))
+
+    def _ancillary6(self, datagram: Datagram, found: list[Control]) -> None:
+        opts = self.ipopts
+        host = as_v6(datagram.dst.host)
+        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVPKTINFO)):
+            info = in_.PktInfo(datagram.ifindex, host, host)
+            found.append(Control(IPPROTO_IPV6, in_.IPV6_PKTINFO, info))
+        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVHOPLIMIT)):
+            found.append(Control(IPPROTO_IPV6, in_.IPV6_HOPLIMIT, datagram.ttl))
+        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVTCLASS)):
+            found.append(Control(IPPROTO_IPV6, in_.IPV6_TCLASS, datagram.tos))
+        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVORIGDSTADDR)):
+            addr = self.encode(datagram.dst)
+            found.append(Control(IPPROTO_IPV6, in_.IPV6_RECVORIGDSTADDR, addr))
+
+    # -- the rest ---------------------------------------------------------------------------------
+
+    def inq(self) -> int:
+        """Return the length of the next datagram."""
+        return len(self.queue[0].data) if self.queue else 0
+
+    def outq(self) -> int:
+        """Return 0: what is sent is gone at once."""
+        return 0
+
+    def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:  # noqa: ARG002
+        """Return what is ready. A datagram can always be sent."""
+        ready = POLLOUT
+        if self.queue:
+            ready |= _RD
+        if self.shut & RCV_SHUTDOWN:
+            ready |= _RD | POLLRDHUP
+            if self.shut & SEND_SHUTDOWN:
+                ready |= POLLHUP
+        if self.so_error is not None or self.errors:
+            ready |= POLLERR
+        return ready & (events | POLLERR | POLLHUP), self.pollhead
+
+    def shutdown(self, how: int) -> None:
+        """End a direction. Raises ENOTCONN when not connected, though it is done all the same."""
+        self.shut |= how + 1
+        self.wake_readers(_RD | POLLRDHUP | POLLHUP)
+        if self.peer is None:
+            raise KernelError(Errno.ENOTCONN)
+
+    def close(self, file: File) -> None:  # noqa: ARG002
+        """Give the port and the groups back."""
+        self.leave_groups()
+        self.queue.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Be found no more."""
+
+    def in_group(self, group: bytes, src: bytes, netif: NetIf) -> bool:
+        """Return whether a datagram to `group` that came over `netif` is for this socket."""
+        sources = self.groups.get((group, netif.index))
+        if sources is not None:
+            return not sources or src in sources
+        level = IPPROTO_IP if len(group) == 4 else IPPROTO_IPV6
+        name = in_.IP_MULTICAST_ALL if len(group) == 4 else in_.IPV6_MULTICAST_ALL
+        return bool(self.ipopts.get((level, name), 1)) and group in netif.groups
+
+
+_PKTINFO = frozenset(((IPPROTO_IP, in_.IP_PKTINFO), (IPPROTO_IPV6, in_.IPV6_PKTINFO)))
+_HOPS = frozenset(((IPPROTO_IP, in_.IP_TTL), (IPPROTO_IPV6, in_.IPV6_HOPLIMIT)))
+_CLASS = frozenset(((IPPROTO_IP, in_.IP_TOS), (IPPROTO_IPV6, in_.IPV6_TCLASS)))

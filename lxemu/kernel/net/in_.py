@@ -1,0 +1,158 @@
+"""Options of the Internet protocols in illumos' values (netinet/in.h, netinet/tcp.h, udp.h).
+
+Values from 1 << 16 up are ours: illumos has no such option.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_OURS = 1 << 16
+
+# IPPROTO_IP.
+IP_OPTIONS = 1
+IP_HDRINCL = 2
+IP_TOS = 3
+IP_TTL = 4
+IP_RECVOPTS = 5
+IP_RECVRETOPTS = 6
+IP_RECVTTL = 0xB
+IP_RECVTOS = 0xC
+IP_MULTICAST_IF = 0x10
+IP_MULTICAST_TTL = 0x11
+IP_MULTICAST_LOOP = 0x12
+IP_ADD_MEMBERSHIP = 0x13
+IP_DROP_MEMBERSHIP = 0x14
+IP_BLOCK_SOURCE = 0x15
+IP_UNBLOCK_SOURCE = 0x16
+IP_ADD_SOURCE_MEMBERSHIP = 0x17
+IP_DROP_SOURCE_MEMBERSHIP = 0x18
+IP_PKTINFO = 0x1A
+IP_MINTTL = 0x1C
+MCAST_JOIN_GROUP = 0x29
+MCAST_LEAVE_GROUP = 0x2A
+IP_ROUTER_ALERT = _OURS
+IP_MTU_DISCOVER = _OURS + 1
+IP_RECVERR = _OURS + 2
+IP_MTU = _OURS + 3
+IP_FREEBIND = _OURS + 4
+IP_PASSSEC = _OURS + 5
+IP_TRANSPARENT = _OURS + 6
+IP_RECVORIGDSTADDR = _OURS + 7
+IP_NODEFRAG = _OURS + 8
+IP_CHECKSUM = _OURS + 9
+IP_BIND_ADDRESS_NO_PORT = _OURS + 10
+IP_RECVFRAGSIZE = _OURS + 11
+IP_RECVERR_RFC4884 = _OURS + 12
+IP_MULTICAST_ALL = _OURS + 13
+IP_UNICAST_IF = _OURS + 14
+IP_LOCAL_PORT_RANGE = _OURS + 15
+IP_PROTOCOL = _OURS + 16
+
+# IPPROTO_IPV6.
+IPV6_UNICAST_HOPS = 0x5
+IPV6_MULTICAST_IF = 0x6
+IPV6_MULTICAST_HOPS = 0x7
+IPV6_MULTICAST_LOOP = 0x8
+IPV6_JOIN_GROUP = 0x9
+IPV6_LEAVE_GROUP = 0xA
+IPV6_PKTINFO = 0xB
+IPV6_HOPLIMIT = 0xC
+IPV6_RECVPKTINFO = 0x12
+IPV6_RECVHOPLIMIT = 0x13
+IPV6_RECVHOPOPTS = 0x14
+IPV6_RECVRTHDR = 0x16
+IPV6_CHECKSUM = 0x18
+IPV6_RECVTCLASS = 0x19
+IPV6_DONTFRAG = 0x21
+IPV6_RECVPATHMTU = 0x24
+IPV6_TCLASS = 0x26
+IPV6_V6ONLY = 0x27
+IPV6_RECVDSTOPTS = 0x28
+IPV6_MTU_DISCOVER = _OURS
+IPV6_MTU = _OURS + 1
+IPV6_RECVERR = _OURS + 2
+IPV6_MULTICAST_ALL = _OURS + 3
+IPV6_FLOWINFO_SEND = _OURS + 4
+IPV6_AUTOFLOWLABEL = _OURS + 5
+IPV6_ADDR_PREFERENCES = _OURS + 6
+IPV6_MINHOPCOUNT = _OURS + 7
+IPV6_RECVORIGDSTADDR = _OURS + 8
+IPV6_TRANSPARENT = _OURS + 9
+IPV6_UNICAST_IF = _OURS + 10
+IPV6_RECVFRAGSIZE = _OURS + 11
+IPV6_FREEBIND = _OURS + 12
+IPV6_ROUTER_ALERT = _OURS + 13
+IPV6_FLOWINFO = _OURS + 14
+
+# IPPROTO_TCP.
+TCP_NODELAY = 0x1
+TCP_MAXSEG = 0x2
+TCP_ABORT_THRESHOLD = 0x11  # milliseconds
+TCP_CORK = 0x18
+TCP_LINGER2 = 0x1C
+TCP_KEEPIDLE = 0x22
+TCP_KEEPCNT = 0x23
+TCP_KEEPINTVL = 0x24
+TCP_CONGESTION = 0x25
+TCP_QUICKACK = 0x26
+TCP_SYNCNT = _OURS
+TCP_DEFER_ACCEPT = _OURS + 1
+TCP_WINDOW_CLAMP = _OURS + 2
+TCP_INFO = _OURS + 3
+TCP_FASTOPEN = _OURS + 4
+TCP_FASTOPEN_CONNECT = _OURS + 5
+TCP_TIMESTAMP = _OURS + 6
+TCP_NOTSENT_LOWAT = _OURS + 7
+TCP_REPAIR = _OURS + 8
+TCP_SAVE_SYN = _OURS + 9
+TCP_INQ = _OURS + 10
+TCP_THIN_LINEAR_TIMEOUTS = _OURS + 11
+TCP_THIN_DUPACK = _OURS + 12
+TCP_TX_DELAY = _OURS + 13
+
+# IPPROTO_UDP.
+UDP_CORK = _OURS
+UDP_SEGMENT = _OURS + 1
+UDP_GRO = _OURS + 2
+
+# Raw sockets.
+ICMP_FILTER = _OURS + 20
+ICMP6_FILTER = 0x1
+SOL_RAW = 255
+
+# Path MTU discovery: whether datagrams may be fragmented.
+PMTUDISC_DONT, PMTUDISC_WANT, PMTUDISC_DO = range(3)
+PMTUDISC_PROBE, PMTUDISC_INTERFACE, PMTUDISC_OMIT = range(3, 6)
+
+
+class PktInfo(NamedTuple):
+    """IP_PKTINFO: which interface, our address that would answer, and the destination."""
+
+    ifindex: int
+    spec_dst: bytes
+    addr: bytes
+
+
+class Membership(NamedTuple):
+    """A group and the interface to be a member on, by index or by address (either may be 0)."""
+
+    group: bytes
+    ifindex: int
+    local: bytes = b""
+    source: bytes = b""
+
+
+class ExtErr(NamedTuple):
+    """An error from the error queue: its number, where it came from, type, code and detail."""
+
+    errno: int
+    origin: int
+    type: int
+    code: int
+    info: int
+    offender: bytes
+
+
+#: Origins of an ExtErr.
+EE_ORIGIN_LOCAL, EE_ORIGIN_ICMP, EE_ORIGIN_ICMP6 = 1, 2, 3
