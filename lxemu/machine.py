@@ -18,7 +18,7 @@ from lxemu.cpu.engine import Engine
 from lxemu.cpu.loop import user_loop
 from lxemu.errors import ExecFailed, InternalError, LxemuError
 from lxemu.faults import fault
-from lxemu.kernel import sig
+from lxemu.kernel import sig, unshare
 from lxemu.kernel.clock import Clock, HostClock, VirtualClock
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
@@ -130,6 +130,7 @@ class Machine:
         self.lwp_by_tid: dict[int, Lwp] = {}
         self.nlwps = 0
         self._next_pid = FIRST_PID
+        self._pids_again = False  # ids are being given out for a second time
         self._used_pids: set[int] = {1}
         self._sigwait: dict[Lwp, int] = {}
         self.unsupported_calls: dict[tuple[str, str], int] = {}
@@ -259,6 +260,8 @@ class Machine:
 
     def _switch_in(self, lwp: Lwp) -> None:
         lwp.onproc_since = self._switched_at
+        if lwp.proc.split:
+            unshare.switch_in(lwp)
         if self.engine.owner is not lwp:
             self.engine.switch(lwp)
 
@@ -267,11 +270,14 @@ class Machine:
         self._switched_at = now = self.clock.cputime()
         lwp.utime += now - lwp.onproc_since
         lwp.onproc_since = now
+        if lwp.proc.split:
+            unshare.switch_out(lwp)
 
     # -- traps ----------------------------------------------------------------------------------
 
     fault = staticmethod(fault)
     issig = staticmethod(sig.issig)
+    killed = staticmethod(sig.killed)
     sigtoproc = staticmethod(sig.sigtoproc)
     sigtolwp = staticmethod(sig.sigtolwp)
 
@@ -341,15 +347,31 @@ class Machine:
 
     # -- processes ------------------------------------------------------------------------------
 
-    def pid_alloc(self) -> int:
-        """Return an unused process id; EAGAIN when there is none."""
+    def pid_alloc(self, wanted: int = 0) -> int:
+        """Return an unused process id; EAGAIN when there is none.
+
+        With `wanted` that one: EINVAL for what cannot be an id, EEXIST when it is in use.
+        """
+        if wanted:
+            if not 0 < wanted < PID_MAX:
+                raise KernelError(Errno.EINVAL)
+            if wanted in self._used_pids or self._names_group(wanted):
+                raise KernelError(Errno.EEXIST)
+            self._used_pids.add(wanted)
+            return wanted
         for _ in range(PID_MAX):
             pid = self._next_pid
-            self._next_pid = pid + 1 if pid + 1 < PID_MAX else FIRST_PID
-            if pid not in self._used_pids:
+            self._next_pid = pid + 1
+            if self._next_pid == PID_MAX:
+                self._next_pid, self._pids_again = FIRST_PID, True
+            if pid not in self._used_pids and not (self._pids_again and self._names_group(pid)):
                 self._used_pids.add(pid)
                 return pid
         raise KernelError(Errno.EAGAIN)
+
+    def _names_group(self, pid: int) -> bool:
+        """Return whether a process group or session that has members is named by the id."""
+        return any(pid in (proc.pgrp.pgid, proc.session.sid) for proc in self.procs.values())
 
     def pid_free(self, pid: int) -> None:
         """Give a process id back."""

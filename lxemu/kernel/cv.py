@@ -35,6 +35,24 @@ class CondVar:
             if lwp in self.waiters:
                 self.waiters.remove(lwp)
 
+    def wait_kill(self) -> bool:
+        """Sleep until signalled; False when the process is about to be killed instead.
+
+        No other signal, and no stop, is looked at.
+        """
+        lwp: Lwp = getcurrent().lwp  # type: ignore[attr-defined]
+        if lwp.machine.killed(lwp):
+            return False
+        self.waiters.append(lwp)
+        lwp.sleep_kill = True
+        try:
+            lwp.machine.disp.sleep(lwp, self, interruptible=False)
+        finally:
+            lwp.sleep_kill = False
+            if lwp in self.waiters:
+                self.waiters.remove(lwp)
+        return not lwp.machine.killed(lwp)
+
     def wait_sig(self) -> None:
         """Sleep until signalled (cv_wait_sig). Raises Interrupted for a signal to act on."""
         self.wait_sig_until(None)

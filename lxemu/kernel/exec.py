@@ -225,6 +225,7 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     """Pass the point of no return: make `image` the program of the process."""
     proc, machine = lwp.proc, lwp.machine
     kill_other_lwps(lwp)
+    proc.split = False
     lwp.brand.lwp_exit(lwp)
     _take_process_id(lwp)
     _reset_kernel_state(lwp)

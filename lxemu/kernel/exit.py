@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from lxemu.kernel import unshare
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
 from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
@@ -70,7 +71,10 @@ def _lwp_gone(lwp: Lwp) -> None:
     lwp.state = TS_ZOMB
     if lwp in proc.lwps:
         proc.lwps.remove(lwp)
+    if proc.split:
+        unshare.gone(lwp)
     lwp.machine.lwp_free(lwp)
+    proc.cv_vfork.broadcast()
     if lwp.exit_head is not None:
         lwp.exit_head.wakeup(POLLIN | POLLRDNORM | POLLHUP)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lxemu.kernel import unshare
+from lxemu.kernel.cred import PRIV_SYS_ADMIN, PRIV_SYS_RESOURCE
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.proc import Proc
 from lxemu.kernel.rctl import RLIMIT_NPROC
+from lxemu.kernel.sched import TS_ZOMB
 from lxemu.kernel.signal import SIGCHLD, SS_DISABLE
 
 if TYPE_CHECKING:
@@ -19,9 +22,10 @@ if TYPE_CHECKING:
 class ForkSpec:
     """What the new process or lwp shares with its maker, and how it starts.
 
-    `thread` makes an lwp of the same process (it shares everything); otherwise the `share_*`
-    members say what a new process shares. `stack` is its first stack pointer, 0 to keep the
-    maker's. `prepare` is called with the new lwp before it can run (thread pointer, ids to store).
+    `thread` makes an lwp of the same process (it shares memory and actions in any case); the
+    `share_*` members say what it or a new process shares. `stack` is its first stack pointer, 0 to
+    keep the maker's. `pid` asks for an id, 0 for any. `prepare` is called with the new lwp before
+    it can run (thread pointer, ids to store).
     """
 
     thread: bool = False
@@ -34,6 +38,7 @@ class ForkSpec:
     reset_sigacts: bool = False
     exit_signal: int = SIGCHLD
     stack: int = 0
+    pid: int = 0
     prepare: Callable[[Lwp], None] | None = None
 
 
@@ -43,9 +48,9 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
     EAGAIN past the process limit, ENOMEM. With `vfork` it returns when the child execs or exits.
     """
     machine = lwp.machine
-    if machine.nlwps >= lwp.proc.rctls.soft(RLIMIT_NPROC):
+    if machine.nlwps >= lwp.proc.rctls.soft(RLIMIT_NPROC) and _too_many(lwp):
         raise KernelError(Errno.EAGAIN)
-    pid = machine.pid_alloc()
+    pid = machine.pid_alloc(spec.pid)
     try:
         proc = lwp.proc if spec.thread else _fork_proc(lwp, spec, pid)
         new = _fork_lwp(lwp, proc, pid, spec)
@@ -54,9 +59,29 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
         raise
     machine.lwp_started(new)
     if spec.vfork:
-        while not (proc.exiting or proc.execed):
-            proc.cv_vfork.wait()
+        _wait_vfork(lwp, new)
     return new
+
+
+def _too_many(lwp: Lwp) -> bool:
+    """Return whether the user has as many lwps as allowed, and is not privileged to more."""
+    cred = lwp.proc.cred
+    if cred.crhas(PRIV_SYS_RESOURCE) or cred.crhas(PRIV_SYS_ADMIN):
+        return False
+    procs: dict[int, Proc] = lwp.machine.procs
+    count = sum(len(proc.lwps) for proc in procs.values() if proc.cred.ruid == cred.ruid)
+    return count >= lwp.proc.rctls.soft(RLIMIT_NPROC)
+
+
+def _wait_vfork(lwp: Lwp, new: Lwp) -> None:
+    """Sleep until the child, or the lwp, has ended or the child has another program.
+
+    Only what kills the maker ends the sleep sooner.
+    """
+    proc = new.proc
+    while not (proc.exiting or (proc.execed and proc is not lwp.proc) or new.state == TS_ZOMB):
+        if not proc.cv_vfork.wait_kill():
+            return
 
 
 def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
@@ -100,6 +125,8 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     new.nice, new.name = lwp.nice, lwp.name
     new.sched_policy, new.sched_priority = lwp.sched_policy, lwp.sched_priority
     new.timerslack = lwp.timerslack
+    if spec.thread:
+        unshare.inherit(lwp, new, files=spec.share_files, fs=spec.share_fs)
     proc.lwps.append(new)
     new.cpu.set_return(0)
     if spec.stack:

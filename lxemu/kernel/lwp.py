@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lxemu.kernel.cv import CondVar
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.poll import Pollhead
-    from lxemu.kernel.proc import Proc
+    from lxemu.kernel.proc import FsCtx, Proc
+    from lxemu.kernel.vfs.fdtable import FdTable
 
 
 class LwpExit(BaseException):
@@ -46,6 +47,8 @@ class Lwp:
         "curinfo",
         "cursig",
         "exit_head",
+        "files",
+        "fs",
         "greenlet",
         "interrupted",
         "machine",
@@ -61,6 +64,7 @@ class Lwp:
         "sched_priority",
         "sigmask",
         "sigq",
+        "sleep_kill",
         "sleep_sig",
         "start_hrtime",
         "state",
@@ -106,8 +110,11 @@ class Lwp:
         self.timerslack = 50_000
         self.state = TS_RUN
         self.wchan: CondVar | None = None
-        self.sleep_sig = False
+        self.sleep_sig = self.sleep_kill = False
         self.timed_out = False
+        # Set while `proc.split`: see unshare.py.
+        self.files: FdTable
+        self.fs: FsCtx
         self.utime = 0
         self.onproc_since = 0
         self.start_hrtime = machine.clock.hrtime()

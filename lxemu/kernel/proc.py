@@ -135,6 +135,7 @@ class Proc:
         "session",
         "sigacts",
         "sigq",
+        "split",
         "start_hrtime",
         "stop_report",
         "stopped",
@@ -182,6 +183,8 @@ class Proc:
         self.stop_report = 0
         self.continued = False
         self.execed = False
+        #: Whether lwps have files or directories of their own (unshare.py).
+        self.split = False
         self.wait_code = 0
         self.wait_status = 0
         self.cv_child = CondVar()

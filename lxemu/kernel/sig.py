@@ -119,9 +119,24 @@ def signal_lwps(takers: list[Lwp], bit: int) -> None:
 
 
 def wake(lwp: Lwp) -> None:
-    """Wake `lwp` if it sleeps interruptibly."""
-    if lwp.state == TS_SLEEP and lwp.sleep_sig:
+    """Wake `lwp` if it sleeps interruptibly, or until it is killed and now is."""
+    if lwp.state == TS_SLEEP and (lwp.sleep_sig or (lwp.sleep_kill and killed(lwp))):
         lwp.machine.disp.setrun(lwp)
+
+
+def killed(lwp: Lwp) -> bool:
+    """Return whether a signal that can only end the process is pending for `lwp`."""
+    proc = lwp.proc
+    ready = pending(lwp) & (~lwp.sigmask | _KILL_BIT)
+    while ready:
+        sig = lowest(ready)
+        ready &= ready - 1
+        if sig == SIGKILL:
+            return True
+        default = proc.sigacts[sig].handler == SIG_DFL
+        if default and proc.brand.default_action(sig) is Action.TERM:
+            return True
+    return proc.exiting
 
 
 def _discard(proc: Proc, mask: int) -> None:

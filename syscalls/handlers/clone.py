@@ -14,8 +14,8 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.signal import SIGCHLD
+from lxemu.kernel.unshare import unshare as kernel_unshare
 from syscalls.abi import CloneFlags, Fd, In, Int, Ptr, Size, ULong, syscall
-from syscalls.handlers.misc import unsupported
 from syscalls.handlers.pidfd import open_desc
 from syscalls.handlers.tls import check_child_tls, set_child_tls
 from syscalls.records.process import CloneArgs
@@ -58,6 +58,11 @@ _NAMESPACES = (
     | LX_CLONE_NEWNET
 )
 _THREAD_SHARES = LX_CLONE_VM | LX_CLONE_FS | LX_CLONE_FILES | LX_CLONE_SIGHAND
+#: Size of the argument from the member `cgroup` on (CLONE_ARGS_SIZE_VER2).
+_SIZE_WITH_CGROUP = 88
+PID_MAX = 32768
+#: A stack must end below this in either ABI (access_ok).
+_STACK_MAX = 0x7FFFFFFFF000
 #: Legacy flags plus the two that only clone3 takes.
 _CLONE3_FLAGS = 0xFFFFFFFF | LX_CLONE_CLEAR_SIGHAND | LX_CLONE_INTO_CGROUP
 
@@ -102,6 +107,7 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
         reset_sigacts=bool(flags & LX_CLONE_CLEAR_SIGHAND),
         exit_signal=args.exit_signal,
         stack=stack,
+        pid=args.set_tid,
         prepare=prepare,
     )
     return cfork(lwp, spec).tid
@@ -114,16 +120,14 @@ def _check_flags(lwp: Lwp, flags: int) -> None:
         raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_SIGHAND and not flags & LX_CLONE_VM:
         raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_THREAD and flags & (LX_CLONE_NEWUSER | LX_CLONE_NEWPID):
+        raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_NEWUSER:
         raise KernelError(Errno.EINVAL)
     if flags & _NAMESPACES:
         # A kernel built without namespaces: privilege is asked for first (copy_namespaces).
         allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
         raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
-    if flags & LX_CLONE_THREAD and flags & _THREAD_SHARES != _THREAD_SHARES:
-        # A thread with files or a directory of its own: lx has no such lwp either (lx_clone.c).
-        lwp.machine.unsupported(lwp, "clone", "CLONE_THREAD without CLONE_FS or CLONE_FILES")
-        raise KernelError(Errno.EINVAL)
 
 
 def _check_pidfd(lwp: Lwp, args: CloneArgs) -> None:
@@ -185,8 +189,7 @@ def clone_i386(
 def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
     """Make a process or thread (clone3(2)): EINVAL, E2BIG, EFAULT.
 
-    Deviation: set_tid is refused with EPERM, as if CAP_CHECKPOINT_RESTORE were missing; there are
-    no namespaces and cgroups.
+    EPERM, EEXIST for a tid that is asked for, EBADF for a cgroup, which no descriptor here is.
     """
     args = _copy_clone_args(cl_args, size)
     flags = args.flags
@@ -194,17 +197,39 @@ def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
         raise KernelError(Errno.EINVAL)
     if args.exit_signal & ~LX_CSIGNAL or args.exit_signal >= len(FROM_LX):
         raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_INTO_CGROUP and (args.cgroup > 0x7FFFFFFF or size < _SIZE_WITH_CGROUP):
+        raise KernelError(Errno.EINVAL)
+    tids = lwp.as_.copyin(args.set_tid, args.set_tid_size * 4)
     if flags & ~_CLONE3_FLAGS or flags & (LX_CLONE_DETACHED | LX_CSIGNAL):
         raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_SIGHAND and flags & LX_CLONE_CLEAR_SIGHAND:
         raise KernelError(Errno.EINVAL)
     if flags & (LX_CLONE_THREAD | LX_CLONE_PARENT) and args.exit_signal:
         raise KernelError(Errno.EINVAL)
-    if (args.stack == 0) != (args.stack_size == 0) or flags & LX_CLONE_INTO_CGROUP:
+    if (args.stack == 0) != (args.stack_size == 0):
         raise KernelError(Errno.EINVAL)
-    if args.set_tid:
+    if args.stack + args.stack_size > _STACK_MAX:
+        raise KernelError(Errno.EINVAL)
+    _check_flags(lwp, flags)
+    pid = _wanted_tid(lwp, tids)
+    if flags & LX_CLONE_INTO_CGROUP:
+        raise KernelError(Errno.EBADF)
+    return do_clone(lwp, args._replace(exit_signal=FROM_LX[args.exit_signal], set_tid=pid))
+
+
+def _wanted_tid(lwp: Lwp, tids: bytes) -> int:
+    """Return the id that `set_tid` asks for, 0 for any: EINVAL, EPERM (alloc_pid).
+
+    There is one pid namespace, so one id is all that can be asked for.
+    """
+    if not tids:
+        return 0
+    pid = int.from_bytes(tids[:4], "little", signed=True)
+    if len(tids) > 4 or not 0 < pid < PID_MAX:
+        raise KernelError(Errno.EINVAL)
+    if not lwp.proc.cred.crhas(PRIV_SYS_ADMIN):
         raise KernelError(Errno.EPERM)
-    return do_clone(lwp, args._replace(exit_signal=FROM_LX[args.exit_signal]))
+    return pid
 
 
 def _copy_clone_args(pointer: In[CloneArgs], size: int) -> CloneArgs:
@@ -241,29 +266,28 @@ def unshare(lwp: Lwp, flags: CloneFlags) -> int:
     known |= LX_CLONE_THREAD | LX_CLONE_SYSVSEM
     if flags & ~known:
         raise KernelError(Errno.EINVAL)
-    if flags & (LX_CLONE_THREAD | LX_CLONE_SIGHAND | LX_CLONE_VM):
-        shared = len(lwp.proc.lwps) > 1 or lwp.machine.as_shared(lwp.proc)
-        if shared:
-            raise KernelError(Errno.EINVAL)
+    _check_unshare(lwp, flags)
     if flags & LX_CLONE_NEWUSER:
         raise KernelError(Errno.EINVAL)
     if flags & (_NAMESPACES | LX_CLONE_NEWTIME):
         allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
         raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
-    if flags & (LX_CLONE_FS | LX_CLONE_FILES) and len(lwp.proc.lwps) > 1:
-        raise unsupported(lwp, "unshare", "files or directory of one thread")
-    _unshare(lwp, flags)
+    if flags & (LX_CLONE_FS | LX_CLONE_FILES):
+        kernel_unshare(lwp, files=bool(flags & LX_CLONE_FILES), fs=bool(flags & LX_CLONE_FS))
     return 0
 
 
-def _unshare(lwp: Lwp, flags: int) -> None:
-    proc = lwp.proc
-    if flags & LX_CLONE_FS:
-        proc.fs = proc.fs.copy()
-    if flags & LX_CLONE_FILES and proc.files.refcnt > 1:
-        old = proc.files
-        proc.files = old.copy()
-        old.rele(proc)
+def _check_unshare(lwp: Lwp, flags: int) -> None:
+    """EINVAL for what would have to be unshared with others (check_unshare_flags)."""
+    proc, one = lwp.proc, len(lwp.proc.lwps) == 1
+    if flags & (LX_CLONE_THREAD | LX_CLONE_NEWUSER | LX_CLONE_SIGHAND | LX_CLONE_VM) and not one:
+        raise KernelError(Errno.EINVAL)
+    others = (other for other in lwp.machine.procs.values() if other is not proc)
+    shared = any(other.sigacts is proc.sigacts for other in others)
+    if flags & (LX_CLONE_SIGHAND | LX_CLONE_VM) and shared:
+        raise KernelError(Errno.EINVAL)
+    if flags & LX_CLONE_VM and lwp.machine.as_shared(proc):
+        raise KernelError(Errno.EINVAL)
 
 
 @syscall

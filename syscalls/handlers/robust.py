@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.proc import Proc
 from syscalls.abi import Out, Pid, Ptr, Size, ULong, syscall
 from syscalls.handlers.futex_call import (
     LX_FUTEX_OWNER_DIED,
@@ -37,14 +38,15 @@ def get_robust_list(lwp: Lwp, pid: Pid, head_ptr: Out[ULong], len_ptr: Out[ULong
     from syscalls.fs.procpid import may_access
 
     thread: Lwp | None = lwp if pid == 0 else lwp.machine.lwp_by_tid.get(pid)
-    if thread is None:
+    proc: Proc | None = lwp.machine.procs.get(pid) if thread is None else thread.proc
+    if proc is None:
         raise KernelError(Errno.ESRCH)
-    if thread.proc is not lwp.proc:
+    if proc is not lwp.proc:
         try:
-            may_access(thread.proc)
+            may_access(proc)
         except KernelError:
             raise KernelError(Errno.EPERM) from None
-    head, _ = thread.robust_list
+    head, _ = thread.robust_list if thread is not None else (0, 0)
     len_ptr.put(3 * lwp.brand.bits // 8)
     head_ptr.put(head)
     return 0

@@ -159,9 +159,11 @@ class FakeMachine:
             sig.psig(lwp)
         lwp.ast = False
 
-    def pid_alloc(self):
+    def pid_alloc(self, wanted=0):
         self.pid += 1
-        return self.pid
+        return wanted or self.pid
+
+    killed = staticmethod(sig.killed)
 
     def pid_free(self, _pid):
         pass
