@@ -83,7 +83,7 @@ class HostSignals:
             sigtoproc(first, guest, SigInfo(guest, SI_KERNEL))
             return
         guest = _TO_FOREGROUND[signo]
-        tty = first.session.tty
+        tty = first.ctty
         if tty is not None:
             tty.signal(guest)
         else:

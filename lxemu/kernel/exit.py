@@ -15,10 +15,12 @@ from lxemu.kernel.signal import (
     CLD_EXITED,
     CLD_STOPPED,
     SA_NOCLDWAIT,
+    SI_KERNEL,
     SIG_IGN,
     SIGCHLD,
     SIGCONT,
     SIGHUP,
+    SigInfo,
 )
 
 if TYPE_CHECKING:
@@ -128,15 +130,15 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     machine = proc.machine
     proc.zombie = True
     proc.wait_code, proc.wait_status = code, status
-    session = proc.session
-    if session.sid == proc.pid and session.tty is not None:
-        session.tty.leader_exit(session)
-    _reparent_children(proc)
-    _orphan_stopped(proc)
+    _leave_terminal(proc)
+    for pgrp in _reparent_children(proc):
+        _hang_up_orphaned(pgrp)
+    parent = proc.parent
+    if parent is not None and parent.pgrp is not proc.pgrp and parent.session is proc.session:
+        _hang_up_orphaned(proc.pgrp)
     machine.proc_exited(proc)
     if proc.exit_head is not None:
         proc.exit_head.wakeup(POLLIN | POLLRDNORM)
-    parent = proc.parent
     if parent is None or parent is machine.init:
         freeproc(proc)
         return
@@ -150,13 +152,17 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     parent.cv_child.broadcast()
 
 
-def _reparent_children(proc: Proc) -> None:
+def _reparent_children(proc: Proc) -> list[Pgrp]:
+    """Give the children of `proc` a new parent; return their groups that it may have anchored."""
     machine = proc.machine
     reaper = proc.parent
     while reaper is not None and not (reaper.subreaper and not reaper.exiting):
         reaper = reaper.parent
     new_parent = reaper or machine.init
+    groups: dict[Pgrp, None] = {}
     for child in tuple(proc.children):
+        if child.pgrp is not proc.pgrp and child.session is proc.session:
+            groups[child.pgrp] = None
         proc.children.remove(child)
         child.parent = new_parent
         new_parent.children.append(child)
@@ -169,24 +175,32 @@ def _reparent_children(proc: Proc) -> None:
             info = child.child_siginfo(SIGCHLD, child.wait_code, child.wait_status)
             machine.sigtoproc(new_parent, SIGCHLD, info)
             new_parent.cv_child.broadcast()
+    return list(groups)
 
 
-def _orphan_stopped(proc: Proc) -> None:
-    """Hang up groups that this exit orphans with a stopped member (POSIX _exit)."""
-    machine = proc.machine
-    groups: list[Pgrp] = []
-    for member in (proc, *machine.init.children):
-        if member.pgrp not in groups:
-            groups.append(member.pgrp)
-    own = proc.pgrp
-    pgexit(proc)
-    for pgrp in groups:
-        if pgrp.session is not own.session or not pgrp.members:
-            continue
-        if pgrp.orphaned() and any(member.stopped for member in pgrp.members):
-            for member in tuple(pgrp.members):
-                machine.sigtoproc(member, SIGHUP, None)
-                machine.sigtoproc(member, SIGCONT, None)
+def _hang_up_orphaned(pgrp: Pgrp) -> None:
+    """Hang up a group that an exit has orphaned with a stopped member (POSIX _exit)."""
+    stopped = any(member.stopped and not member.zombie for member in pgrp.members)
+    if stopped and pgrp.orphaned():
+        _hang_up(pgrp)
+
+
+def _hang_up(pgrp: Pgrp) -> None:
+    for sig in (SIGHUP, SIGCONT):
+        for member in tuple(pgrp.members):
+            member.machine.sigtoproc(member, sig, SigInfo(sig, SI_KERNEL))
+
+
+def _leave_terminal(proc: Proc) -> None:
+    """Let go of the controlling terminal; the end of a session leader disconnects it."""
+    session = proc.session
+    if session.sid == proc.pid:
+        if proc.ctty is not None:
+            proc.ctty.leader_exit()
+        elif session.old_fg in session.pgrps:
+            # The line was hung up before: what was in the foreground then hears of it now.
+            _hang_up(session.pgrps[session.old_fg])
+    proc.ctty = None
 
 
 def freeproc(proc: Proc) -> None:

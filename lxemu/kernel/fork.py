@@ -104,7 +104,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
         as_.limits = proc.rctls.soft
     proc.comm, proc.exe, proc.psargs = lwp.name, old.exe, old.psargs
     proc.exit_signal = old.exit_signal if spec.same_parent else spec.exit_signal
-    proc.session, proc.pgrp = old.session, old.pgrp
+    proc.session, proc.pgrp, proc.ctty = old.session, old.pgrp, old.ctty
     proc.pgrp.members.append(proc)
     proc.nice, proc.dumpable, proc.personality = old.nice, old.dumpable, old.personality
     proc.oom_score_adj = old.oom_score_adj

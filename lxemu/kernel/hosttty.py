@@ -31,6 +31,7 @@ _WHEN = {
     termio.TCSETSW: termios.TCSADRAIN,
     termio.TCSETSF: termios.TCSAFLUSH,
 }
+_SHARED = termios.VMIN == termios.VEOF
 _QUEUES = (termios.TCIFLUSH, termios.TCOFLUSH, termios.TCIOFLUSH)
 _FLOW = (termios.TCOOFF, termios.TCOON, termios.TCIOFF, termios.TCION)
 
@@ -53,11 +54,9 @@ def _to_host(word: int, flags: Mapping[str, int], old: int) -> int:
 
 
 def _host_speeds() -> dict[int, int]:
-    return {
-        getattr(termios, f"B{rate}"): code
-        for code, rate in enumerate(termio.SPEEDS)
-        if hasattr(termios, f"B{rate}")
-    }
+    """Return bits per second by the host's code for them."""
+    names = (name for name in dir(termios) if name[0] == "B" and name[1:].isdigit())
+    return {getattr(termios, name): int(name[1:]) for name in names}
 
 
 class HostTty(Tty):
@@ -73,11 +72,6 @@ class HostTty(Tty):
             termio.TCFLSH: self._flush,
             termio.TIOCGWINSZ: self._get_size,
             termio.TIOCSWINSZ: self._set_size,
-            termio.TIOCGPGRP: lambda _arg: self.tcgetpgrp(curlwp().proc),
-            termio.TIOCSPGRP: lambda arg: self.tcsetpgrp(curlwp(), arg),
-            termio.TIOCGSID: lambda _arg: self.getsid(curlwp().proc),
-            termio.TIOCSCTTY: lambda arg: self.setctty(curlwp().proc, steal=arg == 1),
-            termio.TIOCNOTTY: lambda _arg: self.notty(curlwp().proc),
             termio.TIOCOUTQ: lambda _arg: 0,
             termio.TIOCGETD: lambda _arg: 0,
         }
@@ -93,8 +87,11 @@ class HostTty(Tty):
         finally:
             os.close(self.fd)
 
-    def ioctl(self, file: File, cmd: int, arg: Any) -> Any:  # noqa: ARG002
+    def ioctl(self, file: File, cmd: int, arg: Any) -> Any:
         """Do a terminal request (termio.*). Raises ENOTTY for one it does not know, EINTR, EIO."""
+        result = self.job_request(file, cmd, arg)
+        if result is not NotImplemented:
+            return result
         try:
             if cmd in _WHEN:
                 return self._set(arg, _WHEN[cmd])
@@ -115,9 +112,9 @@ class HostTty(Tty):
         for name, size in termio.CSIZES.items():
             if host[_CFLAG] & termios.CSIZE == getattr(termios, name):
                 cflag |= size
-        cflag |= _host_speeds().get(host[_OSPEED], termio.CBAUD)
+        speeds = _host_speeds()
         cc = bytearray(termio.NCCS)
-        for at, name in enumerate(termio.CC_NAMES):
+        for name, at in termio.CC.items():
             where = getattr(termios, name, None)
             if where is not None and where < len(host[_CC]):
                 value = host[_CC][where]
@@ -129,6 +126,8 @@ class HostTty(Tty):
             _from_host(host[_LFLAG], termio.LFLAGS),
             0,
             bytes(cc),
+            speeds.get(host[_ISPEED], termio.B38400),
+            speeds.get(host[_OSPEED], termio.B38400),
         )
 
     def _set(self, new: Termios, when: int) -> None:
@@ -143,7 +142,9 @@ class HostTty(Tty):
                 cflag |= getattr(termios, name)
         host[_CFLAG] = cflag
         # The fourth and fifth characters mean MIN and TIME without ICANON on hosts that share them.
-        for at, name in enumerate(termio.CC_NAMES):
+        for name, at in termio.CC.items():
+            if not new.lflag & termio.ICANON and name in ("VEOF", "VEOL") and _SHARED:
+                continue
             where = getattr(termios, name, None)
             if where is not None and where < len(host[_CC]):
                 host[_CC][where] = bytes((new.cc[at],))

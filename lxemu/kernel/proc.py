@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.session import Pgrp, Session
+    from lxemu.kernel.tty import Tty
     from lxemu.kernel.vfs.fdtable import FdTable
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.zone import Zone
@@ -106,6 +107,7 @@ class Proc:
         "comm",
         "continued",
         "cred",
+        "ctty",
         "cv_child",
         "cv_stop",
         "cv_vfork",
@@ -164,6 +166,7 @@ class Proc:
         self.fs: FsCtx
         self.pgrp: Pgrp
         self.session: Session
+        self.ctty: Tty | None = None
         self.sigacts = SigActs()
         self.sigq = SigQueue()
         self.rctls = Rctls()

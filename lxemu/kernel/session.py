@@ -7,20 +7,29 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.errno import Errno, KernelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lxemu.kernel.proc import Proc
-    from lxemu.kernel.tty import Tty
 
 
 class Session:
-    """A session: its leader's pid, its controlling terminal and its process groups."""
+    """A session: its leader and its process groups.
 
-    __slots__ = ("leader", "pgrps", "sid", "tty")
+    `old_fg` is the group that was in the foreground when the terminal was hung up, 0 without.
+    """
+
+    __slots__ = ("leader", "old_fg", "pgrps", "sid")
 
     def __init__(self, sid: int, leader: Proc | None) -> None:
         self.sid = sid
         self.leader = leader
-        self.tty: Tty | None = None
+        self.old_fg = 0
         self.pgrps: dict[int, Pgrp] = {}
+
+    def members(self) -> Iterator[Proc]:
+        """Return every process of the session."""
+        for pgrp in tuple(self.pgrps.values()):
+            yield from tuple(pgrp.members)
 
 
 class Pgrp:
@@ -36,16 +45,20 @@ class Pgrp:
 
     def orphaned(self) -> bool:
         """Return whether no member has a parent in another group of the session (POSIX 3.265)."""
-        for proc in self.members:
-            parent = proc.parent
-            if (
-                not proc.zombie
-                and parent is not None
-                and parent.pgrp is not self
-                and parent.session is self.session
-            ):
-                return False
-        return True
+        return not any(self.anchored_by(proc) for proc in self.members)
+
+    def anchored_by(self, proc: Proc) -> bool:
+        """Return whether the parent of the member `proc` keeps the group from being orphaned.
+
+        Init, which takes over orphans, does so only for the first program, whose job this is.
+        """
+        parent = proc.parent
+        if proc.zombie or parent is None or parent.exiting:
+            return False
+        machine = proc.machine
+        if parent is machine.init and proc is not machine.first:
+            return False
+        return parent.pgrp is not self and parent.session is self.session
 
 
 def pgjoin(proc: Proc, pgrp: Pgrp) -> None:
@@ -83,6 +96,7 @@ def setsid(proc: Proc) -> int:
     pgrp = Pgrp(proc.pid, session)
     proc.pgrp = pgrp
     proc.session = session
+    proc.ctty = None
     pgrp.members.append(proc)
     return proc.pid
 
@@ -103,10 +117,9 @@ def setpgid(caller: Proc, target: Proc, pgid: int) -> None:
         raise KernelError(Errno.EPERM)
     if target.pgrp.pgid == pgid:
         return
-    if pgid == target.pid:
-        pgjoin(target, Pgrp(pgid, target.session))
-        return
     pgrp = caller.session.pgrps.get(pgid)
-    if pgrp is None or pgrp.session is not target.session:
-        raise KernelError(Errno.EPERM)
+    if pgrp is None:
+        if pgid != target.pid:
+            raise KernelError(Errno.EPERM)
+        pgrp = Pgrp(pgid, target.session)
     pgjoin(target, pgrp)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs.ptsfs import CloneDriver, ForeignDriver, PtsFs, PtsOptions
 from lxemu.kernel.vfs.specfs import (
     DevSwitch,
     Driver,
@@ -42,6 +43,11 @@ LINKS = (
 )
 _ROOT = Cred()
 _TTY_GID = 5
+#: Major number of the terminal sides of pseudo terminals, number of the clone device, and how many
+#: pairs there may be (/proc/sys/kernel/pty/max).
+_PTS_MAJOR = 136
+_PTMX = makedev(5, 2)
+PTY_MAX = 4096
 
 
 class ControllingTtyDriver(Driver):
@@ -52,8 +58,13 @@ class ControllingTtyDriver(Driver):
     def open(self, vnode: Vnode, file: File) -> Vnode | None:  # noqa: ARG002
         """Put the terminal itself in the place of the device: ENXIO without one."""
         lwp = reader()
-        tty = lwp.proc.session.tty if lwp is not None else None
-        found = find_terminal(lwp.machine, tty) if lwp is not None and tty is not None else None
+        tty = lwp.proc.ctty if lwp is not None else None
+        if lwp is None or tty is None:
+            raise KernelError(Errno.ENXIO)
+        again = tty.open_again(file)
+        if again is not None:
+            return again
+        found = find_terminal(lwp.machine, tty)
         if found is None:
             raise KernelError(Errno.ENXIO)
         return found.open(file) or found
@@ -113,7 +124,9 @@ def register_drivers(devices: DevSwitch, machine: Any) -> None:
         (1, 11): KmsgDriver(),
         (5, 0): ControllingTtyDriver(),
         (5, 1): ConsoleDriver(machine),
+        (5, 2): CloneDriver(),
     }
+    devices.register_major(_PTS_MAJOR, ForeignDriver())
     for (major, minor), driver in drivers.items():
         devices.register(makedev(major, minor), driver)
 
@@ -129,3 +142,9 @@ def make_dev(machine: Any, fsid: int) -> Tmpfs:
     for name in (b"pts", b"shm", b"mqueue"):
         root.mkdir(name, 0o1777 if name != b"pts" else 0o755, _ROOT)
     return vfs
+
+
+def make_devpts(machine: Any, fsid: int, options: PtsOptions | None = None) -> PtsFs:
+    """Return a file system of pseudo terminals; the default options are those of distributions."""
+    chosen = options or PtsOptions(gid=_TTY_GID, mode=0o620, most=PTY_MAX)
+    return PtsFs(fsid, "devpts", _PTS_MAJOR, _PTMX, chosen, machine.clock.realtime)

@@ -63,14 +63,11 @@ def tty_nr(proc: Proc) -> tuple[int, int]:
 
     (0, -1) without.
     """
-    tty = proc.session.tty
+    tty = proc.ctty
     if tty is None:
         return 0, -1
-    rdev = int(getattr(tty, "rdev", 0))
-    major, minor = rdev >> 32, rdev & 0xFFFFFFFF
-    foreground = getattr(tty, "pgrp", None)
-    pgid = getattr(foreground, "pgid", -1)
-    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12, pgid
+    major, minor = tty.rdev >> 32, tty.rdev & 0xFFFFFFFF
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12, tty.fg or -1
 
 
 def _memory(proc: Proc) -> tuple[int, int]:

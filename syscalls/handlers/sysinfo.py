@@ -177,7 +177,6 @@ def vhangup(lwp: Lwp) -> int:
     proc = lwp.proc
     if not proc.cred.crhas(PRIV_SYS_ADMIN):
         raise KernelError(Errno.EPERM)
-    tty = proc.session.tty
-    if tty is not None:
-        tty.leader_exit(proc.session)
+    if proc.ctty is not None:
+        proc.ctty.hangup()
     return 0

@@ -187,7 +187,10 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
         file.created = created
         _open_regular(file, flags, created)
         return file
+    # Seen by a terminal while it opens.
+    file.flags |= flags & f.O_NOCTTY
     replacement = realize(vnode, file) if vtype != VDIR else vnode.open(file)
+    file.flags &= ~f.O_NOCTTY
     if replacement is not None:
         file.set_vnode(replacement)
     return file

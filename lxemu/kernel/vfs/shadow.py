@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
 
 
-class ShadowVnode(Vnode):
+class PassVnode(Vnode):
     """Passes what concerns attributes to `realvp`."""
 
     __slots__ = ("realvp",)
@@ -23,7 +23,6 @@ class ShadowVnode(Vnode):
     def __init__(self, realvp: Vnode) -> None:
         super().__init__(realvp.vfs, realvp.type, realvp.mode)
         self.realvp = realvp
-        realvp.stream = ref(self)
 
     def getattr(self, cred: Cred | None = None) -> Vattr:
         """Return the attributes of the node."""
@@ -52,6 +51,16 @@ class ShadowVnode(Vnode):
     def listxattr(self) -> list[bytes]:
         """Return the attributes of the node."""
         return self.realvp.listxattr()
+
+
+class ShadowVnode(PassVnode):
+    """A vnode that its real vnode leads to."""
+
+    __slots__ = ()
+
+    def __init__(self, realvp: Vnode) -> None:
+        super().__init__(realvp)
+        realvp.stream = ref(self)
 
 
 def shadow_of(vnode: Vnode) -> ShadowVnode | None:

@@ -38,7 +38,7 @@ def test_full_is_full(guest):
 
 
 def test_tty_without_a_terminal_enxio(guest):
-    guest.proc.session.tty = None
+    guest.proc.ctty = None
     assert guest.run(lambda: guest.sys("openat", -100, b"/dev/tty", 2, 0)) == "ENXIO"
     assert guest.run(lambda: guest.sys("openat", -100, b"/dev/console", 2, 0)) == "EIO"
 
