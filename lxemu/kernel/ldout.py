@@ -1,7 +1,7 @@
-"""Output of a line discipline: post-processing, the column, and echoes (illumos ldterm.c, ldtermwput).
+"""Output of a line discipline: post-processing, the column, echoes (illumos ldterm.c).
 
 Echoes are queued and go out together at the end of a piece of input, so that stopped output holds
-them back in the order in which they came (after Linux's n_tty, whose results are the reference).
+them back in the order in which they came.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Input from the driver is edited, echoed and turned into signals here, and kept until it is read;
 output is post-processed (`ldout`). Nothing here blocks: who reads or writes a terminal waits
-outside. In all details that programs can see the results are those of Linux's n_tty, measured.
+outside. What programs can see of it is as in the reference system, measured.
 """
 
 from __future__ import annotations

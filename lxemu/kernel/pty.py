@@ -1,7 +1,7 @@
 """Pseudo terminals (illumos ptm(4D), pts(4D), ptem(4M)): two sides, each with a line discipline.
 
 What one side writes is the other's input. The controlling side does nothing to its data; the
-terminal side is what programs take for a terminal. Results are Linux's, measured.
+terminal side is what programs take for a terminal. Results are the reference system's, measured.
 """
 
 from __future__ import annotations
@@ -282,7 +282,10 @@ class Side(Tty):
     # -- writing --------------------------------------------------------------------------------
 
     def write(self, file: File, data: bytes | memoryview) -> int:
-        """Write all of `data`, or what there is room for with O_NONBLOCK. Raises EIO, EAGAIN, EINTR."""
+        """Write all of `data`, or what there is room for with O_NONBLOCK.
+
+        Raises EIO, EAGAIN, EINTR.
+        """
         if self.dead:
             raise KernelError(Errno.EIO)
         self._writing.take(file)

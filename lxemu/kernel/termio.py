@@ -27,7 +27,7 @@ TIOCOUTQ = 0x7473
 TIOCPKT = 0x7470
 TIOCSCTTY = 0x7484
 TIOCSIGNAL = 0x741F
-# Ours, where illumos has none: who has the terminal alone, modes that cannot be changed, hanging up.
+# Ours, where illumos has none: exclusive use, modes that cannot be changed, hanging up.
 TIOCGEXCL = 0x74F0
 TIOCGLCK = 0x74F1
 TIOCSLCK = 0x74F2

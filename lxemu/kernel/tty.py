@@ -54,7 +54,7 @@ class Tty:
         self.session: Session | None = None
         self.fg = 0
 
-    def open_again(self, file: File) -> Vnode | None:
+    def open_again(self, file: File) -> Vnode | None:  # noqa: ARG002
         """Open the terminal once more for `file`, as /dev/tty does; None if that cannot be."""
         return None
 
@@ -164,7 +164,10 @@ class Tty:
         return self.fg
 
     def tcsetpgrp(self, lwp: Lwp, pgid: int) -> None:
-        """Make `pgid` the foreground group (tcsetpgrp(3): ENOTTY, EINVAL, ESRCH, EPERM; SIGTTOU)."""
+        """Make `pgid` the foreground group (tcsetpgrp(3)).
+
+        Raises ENOTTY, EINVAL, ESRCH, EPERM; SIGTTOU stops a caller in the background.
+        """
         proc = lwp.proc
         try:
             self.check_change(lwp)

@@ -54,7 +54,10 @@ class PtsOptions:
 
 
 class PtsFs(Vfs):
-    """Pseudo terminals. `major` is the device number of terminal sides, `clone` the clone device."""
+    """Pseudo terminals.
+
+    `major` is the major number of terminal sides, `clone` the number of the clone device.
+    """
 
     def __init__(
         self,
@@ -169,8 +172,9 @@ class PtsDir(_Node):
 
     def readdir(self, cookie: int) -> list[Dirent]:
         """Return the terminals there are."""
-        found = [(b".", _ROOT, VDIR), (b"..", _ROOT, VDIR), (CLONE_NAME, _CLONE, VCHR)]
+        found = [(b".", _ROOT, VDIR), (b"..", _ROOT, VDIR)]
         found += [(b"%d" % n, n + _FIRST, VCHR) for n in sorted(self.vfs.nodes, reverse=True)]
+        found.append((CLONE_NAME, _CLONE, VCHR))
         return [Dirent(*entry, at + 1) for at, entry in enumerate(found) if at >= cookie]
 
 

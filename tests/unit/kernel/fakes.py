@@ -110,6 +110,7 @@ class FakeMachine:
         self.waits = {}
         self.tracer = None
         self.error = None
+        self.first = None
         self.init = self._proc(1, None)
 
     def _proc(self, pid, parent):
