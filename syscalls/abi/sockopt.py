@@ -140,6 +140,15 @@ def _give_u64(_bits: int, value: int) -> bytes:
     return struct.pack("<Q", value)
 
 
+def _give_rate(_bits: int, value: int) -> bytes:
+    return struct.pack("<Q", value & 0xFFFFFFFFFFFFFFFF)
+
+
+def _give_stamping(_bits: int, value: int) -> bytes:
+    """Return struct so_timestamping: the flags, and no clock."""
+    return struct.pack("<Ii", value, 0)
+
+
 def number(name: int, label: str) -> Option:
     """Return an option whose value is an int both ways."""
     return Option(name, label, take_int, give_int)
@@ -180,7 +189,7 @@ SOCKET: Final[dict[int, Option]] = {
     34: number(s.SO_PASSSEC, "SO_PASSSEC"),
     35: number(s.SO_TIMESTAMPNS, "SO_TIMESTAMPNS_OLD"),
     36: number(s.SO_MARK, "SO_MARK"),
-    37: number(s.SO_TIMESTAMPING, "SO_TIMESTAMPING_OLD"),
+    37: Option(s.SO_TIMESTAMPING, "SO_TIMESTAMPING_OLD", take_int, _give_stamping),
     38: number(s.SO_PROTOTYPE, "SO_PROTOCOL"),
     39: Option(s.SO_DOMAIN, "SO_DOMAIN", take_int, _give_family),
     40: number(s.SO_RXQ_OVFL, "SO_RXQ_OVFL"),
@@ -190,7 +199,7 @@ SOCKET: Final[dict[int, Option]] = {
     44: number(s.SO_LOCK_FILTER, "SO_LOCK_FILTER"),
     45: number(s.SO_SELECT_ERR_QUEUE, "SO_SELECT_ERR_QUEUE"),
     46: number(s.SO_BUSY_POLL, "SO_BUSY_POLL"),
-    47: number(s.SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE"),
+    47: Option(s.SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE", take_int, _give_rate),
     49: number(s.SO_INCOMING_CPU, "SO_INCOMING_CPU"),
     50: number(s.SO_ATTACH_BPF, "SO_ATTACH_BPF"),
     55: Option(s.SO_MEMINFO, "SO_MEMINFO", take_int, give_bytes),
@@ -202,7 +211,7 @@ SOCKET: Final[dict[int, Option]] = {
     62: number(s.SO_BINDTOIFINDEX, "SO_BINDTOIFINDEX"),
     63: number(s.SO_TIMESTAMP, "SO_TIMESTAMP_NEW"),
     64: number(s.SO_TIMESTAMPNS, "SO_TIMESTAMPNS_NEW"),
-    65: number(s.SO_TIMESTAMPING, "SO_TIMESTAMPING_NEW"),
+    65: Option(s.SO_TIMESTAMPING, "SO_TIMESTAMPING_NEW", take_int, _give_stamping),
     66: Option(s.SO_RCVTIMEO, "SO_RCVTIMEO_NEW", _take_timeout64, _give_timeout64),
     67: Option(s.SO_SNDTIMEO, "SO_SNDTIMEO_NEW", _take_timeout64, _give_timeout64),
     69: number(s.SO_PREFER_BUSY_POLL, "SO_PREFER_BUSY_POLL"),

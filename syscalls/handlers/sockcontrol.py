@@ -37,9 +37,14 @@ def copyin_control(lwp: Lwp, so: Sonode, addr: int, size: int) -> tuple[Control,
 
     ENOBUFS, EFAULT, EINVAL, EBADF, EPERM, ESRCH (sendmsg's ____sys_sendmsg, __scm_send).
     """
-    if size > OPTMEM_MAX:
-        raise KernelError(Errno.ENOBUFS)
     bits = lwp.brand.bits
+    if bits == 32 and size < cmsg.header_size(bits):
+        # The translation of 32-bit messages finds none, which is an error only there.
+        raise KernelError(Errno.EINVAL)
+    if size > OPTMEM_MAX:
+        if bits == 32:
+            lwp.as_.copyin(addr, OPTMEM_MAX)
+        raise KernelError(Errno.ENOBUFS)
     data = lwp.as_.copyin(addr, size)
     if not so.carries_ucred:
         if so.internet:

@@ -92,8 +92,12 @@ def listen(lwp: Lwp, fd: Fd, backlog: Int) -> int:
 @syscall
 def connect(lwp: Lwp, fd: Fd, addr: Ptr, addrlen: Int) -> int:
     """Connect a socket."""
+    to = None
+    if not lwp.proc.files.get(fd).flags & O_PATH:
+        # Here the address is looked at before what kind of file it is.
+        to = copyin_sockaddr(lwp.as_, addr, addrlen)
     file, so = sock_file(lwp, fd)
-    to = copyin_sockaddr(lwp.as_, addr, addrlen)
+    assert to is not None
     file.hold()
     try:
         so.connect(to, file.flags & O_NONBLOCK != 0, lwp.proc.cred)

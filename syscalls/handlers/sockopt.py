@@ -48,12 +48,11 @@ def getsockopt(
     if level == IPPROTO_IP and 0 < room < 4 and len(data) == 4 and 0 <= value <= 255:
         # An option of IP that fits one byte is given as one where there is no room for an int.
         data = data[:1]
-    if len(data) > room:
-        if option.name == SO_PEERGROUPS:
-            optlen.put(len(data))
-            raise KernelError(Errno.ERANGE)
-        if option.name == SO_PEERNAME:
-            raise KernelError(Errno.EINVAL)
+    if option.name == SO_PEERGROUPS and len(data) > room:
+        optlen.put(len(data))
+        raise KernelError(Errno.ERANGE)
+    if option.name == SO_PEERNAME and len(data) < room:
+        raise KernelError(Errno.EINVAL)
     if data and room:
         lwp.as_.copyout(optval, data[:room])
     optlen.put(min(room, len(data)))

@@ -31,6 +31,7 @@ from lxemu.kernel.poll import Pollhead
 from lxemu.kernel.termio import TIOCOUTQ
 from lxemu.kernel.vfs.fcntl import FIONREAD, O_NONBLOCK, SIOCATMARK
 from lxemu.kernel.vfs.fifofs import post_sigpipe
+from lxemu.kernel.vfs.sigio import send_sigurg
 from lxemu.kernel.vfs.vnode import AT_GID, AT_MODE, AT_UID, VSOCK, Vattr, Vnode
 
 if TYPE_CHECKING:
@@ -275,6 +276,12 @@ class Sonode(Vnode):
         """Send SIGPIPE for an EPIPE on a stream; a message that nobody takes is no broken pipe."""
         if error.errno is Errno.EPIPE and self.sotype == SOCK_STREAM:
             post_sigpipe()
+
+    def signal_urgent(self) -> None:
+        """Send SIGURG to the owner of the socket's file, if it has one: urgent data have come."""
+        file = self.open_file()
+        if file is not None and file.async_owner is not None:
+            send_sigurg(file)
 
     def wake_readers(self, events: int) -> None:
         """Wake who waits to read, and pollers, of whom `events` are news."""

@@ -32,8 +32,12 @@ _BOOLEAN: Final = frozenset(
 #: Options that are a number and only kept.
 _NUMBER: Final = frozenset({s.SO_INCOMING_CPU, s.SO_BUSY_POLL, s.SO_BUF_LOCK})
 #: Their values before anybody sets them, where it is not 0.
-_DEFAULT: Final = {s.SO_INCOMING_CPU: -1, s.SO_MAX_PACING_RATE: -1, s.SO_NETNS_COOKIE: 1}
-_READ_ONLY: Final = frozenset({s.SO_TYPE, s.SO_PROTOTYPE, s.SO_DOMAIN, s.SO_ERROR, s.SO_ACCEPTCONN})
+_DEFAULT: Final = {
+    s.SO_INCOMING_CPU: -1,
+    s.SO_MAX_PACING_RATE: -1,
+    s.SO_NETNS_COOKIE: 1,
+    s.SO_SNDLOWAT: 1,
+}
 _TIMESTAMPS: Final = (s.SO_TIMESTAMP, s.SO_TIMESTAMPNS)
 _UCRED: Final = frozenset({s.SO_RECVUCRED, s.SO_PASSSEC, s.SO_PASSPIDFD})
 _FORCE: Final = {s.SO_SNDBUFFORCE: s.SO_SNDBUF, s.SO_RCVBUFFORCE: s.SO_RCVBUF}
@@ -53,6 +57,8 @@ def get(so: Sonode, name: int) -> Any:
         return so.options.get(name, 0)
     if name == s.SO_PEEK_OFF:
         return so.peek_off
+    if name == s.SO_BINDTODEVICE:
+        return b""
     if name == s.SO_COOKIE:
         return so.nodeid
     if name == s.SO_DEBUG or name in _BOOLEAN or name in _NUMBER or name in _KEPT:
@@ -83,6 +89,7 @@ _KEPT: Final = frozenset(
         s.SO_TIMESTAMPING,
         s.SO_ZEROCOPY,
         s.SO_INCOMING_NAPI_ID,
+        s.SO_BSDCOMPAT,
     }
 )
 
@@ -157,7 +164,7 @@ def _privileged(so: Sonode, name: int, value: int, cred: Cred) -> None:
 
 
 def _linger(so: Sonode, _name: int, value: s.Linger, _cred: Cred) -> None:
-    so.linger = value
+    so.linger = s.Linger(int(value.on != 0), value.seconds)
 
 
 def _rcvtimeo(so: Sonode, _name: int, value: int | None, _cred: Cred) -> None:

@@ -331,8 +331,6 @@ class UnixSonode(Sonode):
 
     def outq(self) -> int:
         """Return what is charged for data that the other end has not read."""
-        if self.state == LISTENING:
-            raise KernelError(Errno.EINVAL)
         return self.queued
 
     # -- ending -----------------------------------------------------------------------------------
@@ -374,8 +372,11 @@ class UnixSonode(Sonode):
         self.dead = True
         stack = self.stack
         stack.unix_sockets.pop(self.nodeid, None)
-        if self.name is not None and self.name.abstract:
-            stack.unix_names.pop((self.sotype, self.name.path), None)
+        if self.name is not None:
+            # An accepted socket shows its listener's name, but does not own it.
+            key = (self.sotype, self.name.path)
+            if stack.unix_names.get(key) is self:
+                del stack.unix_names[key]
         self.node = None
         self.state = CLOSED
         peer, self.peer = self.peer, None

@@ -117,9 +117,6 @@ class UnixStream(UnixConn):
         self.signal_urgent()
         self.wake_readers(POLLPRI)
 
-    def signal_urgent(self) -> None:
-        """Send SIGURG to the owner of the socket's file, if it has one."""
-
     # -- receiving --------------------------------------------------------------------------------
 
     def recvmsg(self, size: int, flags: int, nonblock: bool) -> Received:
