@@ -80,6 +80,9 @@ class Brand(Protocol):
     def stubs(self) -> list[Stub]:
         """System calls by number; numbers beyond the list are for `nosys`."""
 
+    def stubs_of(self, lwp: Lwp) -> Any:
+        """Return what `lwp` finds its system calls in: `stubs`, or what stands before them."""
+
     @property
     def names(self) -> Sequence[str]:
         """Names of the system calls by number."""

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel.errno import KernelError
-from lxemu.kernel.mm.mman import PROT_EXEC
+from lxemu.kernel.mm.mman import PAGESIZE, PROT_EXEC
 from lxemu.kernel.signal import DEFAULT_ACTIONS, SIGEMT, SIGPWR, Action, SigAction, SigInfo
 from lxemu.loader.exec import EXECSW
 from syscalls import sigframe32, sigframe64
@@ -47,6 +47,9 @@ VSYSCALLS: Final = {
 
 #: clock_gettime, gettimeofday, time by data model (i386: clock_gettime64 too).
 CLOCK_CALLS: Final = {64: (228, 96, 201), 32: (265, 403, 78, 13)}
+
+#: Bytes of the vDSO's __kernel_vsyscall, generously: `int 0x80; ret`, alone in its slot.
+_VSYSCALL_SIZE: Final = 16
 
 #: SIGSTKFLT (the kernel's SIGEMT) and SIGPWR terminate a Linux program; illumos dumps or ignores.
 _ACTIONS: Final = tuple(
@@ -84,6 +87,9 @@ class LxBrand:
         self.errno_out: tuple[int, ...] = ERRNO_OUT
         self.execsw: tuple[Recogniser, ...] = EXECSW
         self.vvar = vvar
+        #: The stubs themselves while a tracer has put its own in their place: it then asks the
+        #: filters of an lwp itself, to see the calls that they refuse.
+        self.untraced: list[Stub] | None = None
 
     @cached_property
     def personality(self) -> Personality:
@@ -104,6 +110,26 @@ class LxBrand:
         for nr in CLOCK_CALLS[self.bits]:
             stubs[nr] = ClockCall(self.personality, nr)
         return stubs
+
+    @property
+    def clock_calls(self) -> tuple[int, ...]:
+        """Numbers of the calls that the vDSO makes when its data page is too old to tell."""
+        return CLOCK_CALLS[self.bits]
+
+    def stubs_of(self, lwp: Lwp) -> Any:
+        """Return what `lwp` finds its calls in: the stubs, or its filters before them."""
+        chain = lwp.call_filter
+        if chain is None or self.untraced is not None:
+            return self.stubs
+        return chain.gate(self)
+
+    def in_vdso(self, lwp: Lwp, pc: int) -> bool:
+        """Return whether `pc` is in the vDSO, and not behind its way into the kernel (i386)."""
+        base = lwp.proc.brand_data.vdso
+        if not base or not base <= pc < base + PAGESIZE:
+            return False
+        entry = self.vdso.symbols.get(b"__kernel_vsyscall")
+        return entry is None or not 0 <= pc - base - entry < _VSYSCALL_SIZE
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -228,9 +254,9 @@ class LxBrand:
             caller = lwp.as_.load_u64(q[4])
         except KernelError:
             return False
-        nr = VSYSCALLS[addr]
+        lwp.syscall_nr = nr = VSYSCALLS[addr]
         try:
-            result = self.stubs[nr](lwp)
+            result = self.stubs_of(lwp)[nr](lwp)
         except KernelError as error:
             result = -self.errno_out[error.errno]
         q[0] = result & 0xFFFFFFFFFFFFFFFF

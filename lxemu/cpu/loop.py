@@ -89,8 +89,9 @@ def _no_such_call(lwp: Lwp, brand: Brand, number: int) -> int:
 def _dispatch(lwp: Lwp, brand: Brand, number: int) -> int:
     """Make a call by way of `brand` and return the result as a signed number."""
     try:
-        if number < len(brand.stubs):
-            return int(brand.stubs[number](lwp))
+        stubs = lwp.stubs if brand is lwp.brand else brand.stubs_of(lwp)
+        if number < len(stubs):
+            return int(stubs[number](lwp))
         return int(brand.nosys(lwp, number))
     except KernelError as error:
         return _failed(lwp, error)

@@ -237,7 +237,7 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     proc.psargs = image.argv
     proc.comm = lwp.name = args.path.rpartition(b"/")[2][:COMM_MAX]
     proc.brand = lwp.brand = image.brand
-    lwp.stubs = image.brand.stubs
+    lwp.bind_calls()
     proc.brand_data = image.brand_data
     lwp.brand_data = None
     image.as_.limits = proc.rctls.soft

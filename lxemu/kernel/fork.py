@@ -117,7 +117,8 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
 def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     new = Lwp(proc, tid)
     new.cpu.copy_from(lwp)
-    new.brand, new.stubs = lwp.brand, lwp.stubs
+    new.brand, new.call_filter = lwp.brand, lwp.call_filter
+    new.bind_calls()
     new.sigmask = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
     # A new stack makes the old alternate stack meaningless; vfork and fork keep it
     # (sigaltstack(2)).

@@ -42,6 +42,7 @@ class Lwp:
         "ast",
         "brand",
         "brand_data",
+        "call_filter",
         "clear_child_tid",
         "cpu",
         "curinfo",
@@ -86,7 +87,9 @@ class Lwp:
         self.as_: As = proc.as_
         self.brand: Brand = proc.brand
         self.brand_data: Any = None
-        self.stubs: list[Any] = proc.brand.stubs
+        self.stubs: Any = proc.brand.stubs
+        #: What decides which calls it may make, of the brand's making; None: all.
+        self.call_filter: Any = None
         self.q: Any = machine.engine.q
         self.cpu: Any = machine.engine.new_context()
         self.regs: Any = machine.engine.regs(self)
@@ -120,6 +123,10 @@ class Lwp:
         self.start_hrtime = machine.clock.hrtime()
         self.greenlet = LwpGreenlet(machine.lwp_main, machine.disp.hub)
         self.greenlet.lwp = self
+
+    def bind_calls(self) -> None:
+        """Choose the stubs of its system calls anew: its brand, or who watches it, has changed."""
+        self.stubs = self.brand.stubs_of(self)
 
     def set_tmp_sigmask(self, mask: int) -> None:
         """Block `mask` until the call returns: the old mask is restored, or goes into the frame.

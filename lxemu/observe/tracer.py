@@ -55,7 +55,8 @@ class Tracer:
         for face in (machine.brand64, machine.brand32):
             brand: Any = face  # the one place that replaces a brand's stubs
             brand.leaf = frozenset()  # a leaf call may be answered without a look at the stubs
-            brand.stubs = self._wrap(brand.personality, brand.stubs)
+            brand.untraced = brand.stubs
+            brand.stubs = self._wrap(brand)
 
     def follows(self, proc: Proc) -> bool:
         """Say whether this process is watched: all with -f, else the first one."""
@@ -66,16 +67,20 @@ class Tracer:
             self.first = self.machine.first
         return self.first
 
-    def _wrap(self, personality: Personality, stubs: Sequence[Stub]) -> list[Stub]:
-        return [self._traced(personality, nr, stubs) for nr in range(len(stubs))]
+    def _wrap(self, brand: Any) -> list[Stub]:
+        return [self._traced(brand, nr) for nr in range(len(brand.untraced))]
 
-    def _traced(self, personality: Personality, nr: int, stubs: Sequence[Stub]) -> Stub:
+    def _traced(self, brand: Any, nr: int) -> Stub:
+        personality: Personality = brand.personality
+        unfiltered: list[Stub] = brand.untraced
         wanted: bool | None = None
 
         def traced(lwp: Lwp) -> int:
             nonlocal wanted
             if wanted is None:
                 wanted = self.selection.wants(personality, nr)
+            chain = lwp.call_filter
+            stubs = unfiltered if chain is None else chain.gate(brand)
             if not wanted or not self.follows(lwp.proc):
                 return stubs[nr](lwp)
             return self._watch(lwp, personality, nr, stubs[nr])

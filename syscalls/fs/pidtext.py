@@ -13,6 +13,7 @@ from lxemu.kernel.sched import TS_ONPROC, TS_RUN
 from lxemu.kernel.signal import SIG_DFL, SIG_IGN, SigQueue
 from syscalls.caps import caps_of_privs
 from syscalls.fs.proctext import TICK_NS
+from syscalls.seccomp import count_of, mode_of
 from syscalls.signum import TO_LX, sigset_to_lx
 
 if TYPE_CHECKING:
@@ -212,8 +213,8 @@ def status(proc: Proc, lwp: Lwp | None) -> bytes:
         f"CapBnd:\t{caps_of_privs(cred.bounding):016x}",
         f"CapAmb:\t{0:016x}",
         f"NoNewPrivs:\t{int(cred.no_new_privs)}",
-        "Seccomp:\t0",
-        "Seccomp_filters:\t0",
+        f"Seccomp:\t{mode_of(leader) if leader is not None else 0}",
+        f"Seccomp_filters:\t{count_of(leader) if leader is not None else 0}",
         "Speculation_Store_Bypass:\tnot vulnerable",
         "SpeculationIndirectBranch:\tunknown",
         "Cpus_allowed:\t1",

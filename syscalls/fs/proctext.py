@@ -426,6 +426,10 @@ SYS_KERNEL: dict[bytes, bytes] = {
 
 #: The other groups of /proc/sys, likewise.
 SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
+    b"kernel/seccomp": {
+        b"actions_avail": b"kill_process kill_thread trap errno user_notif trace log allow",
+        b"actions_logged": b"kill_process kill_thread trap errno user_notif trace log",
+    },
     b"vm": {
         b"dirty_background_bytes": b"0",
         b"dirty_background_ratio": b"10",

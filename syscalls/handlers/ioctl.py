@@ -39,7 +39,12 @@ def ioctl(lwp: Lwp, fd: Fd, request: UInt, arg: Ptr) -> int:
     if handler is None and request >> 8 == LX_SIOC and file.vnode.type == VSOCK:
         handler = socket_request(request)
     if handler is None:
-        raise KernelError(Errno.ENOTTY)
+        # Objects of the brand's own have requests that no other file knows.
+        own = getattr(file.vnode, "lx_ioctl", None)
+        if own is None:
+            raise KernelError(Errno.ENOTTY)
+        result: int = own(lwp, request, arg)
+        return result
     return handler(lwp, file, fd, arg)
 
 

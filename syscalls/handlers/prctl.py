@@ -19,15 +19,15 @@ from syscalls.abi import (
     PersonalityWord,
     PrctlOption,
     Ptr,
-    UInt,
     ULong,
     UserDesc,
     syscall,
 )
 from syscalls.abi.pointers import copyin_string
 from syscalls.caps import LX_CAP_LAST, PRIVS_OF_CAP, caps_of_privs
-from syscalls.handlers import tls
+from syscalls.handlers import seccomp_, tls
 from syscalls.handlers.misc import unsupported
+from syscalls.seccomp import mode_of
 from syscalls.signum import FROM_LX, TO_LX
 
 LX_PR_SET_PDEATHSIG = 1
@@ -40,6 +40,8 @@ LX_PR_GET_TIMING = 13
 LX_PR_SET_TIMING = 14
 LX_PR_SET_NAME = 15
 LX_PR_GET_NAME = 16
+LX_PR_GET_SECCOMP = 21
+LX_PR_SET_SECCOMP = 22
 LX_PR_CAPBSET_READ = 23
 LX_PR_CAPBSET_DROP = 24
 LX_PR_GET_TSC = 25
@@ -236,6 +238,8 @@ _OPERATIONS: dict[int, Operation] = {
     LX_PR_SET_TIMING: _timing,
     LX_PR_SET_NAME: _set_name,
     LX_PR_GET_NAME: _get_name,
+    LX_PR_GET_SECCOMP: lambda lwp, _args: mode_of(lwp),
+    LX_PR_SET_SECCOMP: lambda lwp, args: seccomp_.prctl_set(lwp, args[0], args[1]),
     LX_PR_CAPBSET_READ: _capbset_read,
     LX_PR_CAPBSET_DROP: _capbset_drop,
     LX_PR_GET_TSC: lambda lwp, args: _put_int(lwp, args[0], LX_PR_TSC_ENABLE),
@@ -259,7 +263,7 @@ _OPERATIONS: dict[int, Operation] = {
 def prctl(lwp: Lwp, option: PrctlOption, arg2: ULong, arg3: ULong, arg4: ULong, arg5: ULong) -> int:
     """Read or set an attribute of the process or thread (prctl(2)): EINVAL, EFAULT, EPERM.
 
-    Deviation: options without a meaning here (seccomp modes, machine checks, PR_SET_MM …) are
+    Deviation: options without a meaning here (machine checks, PR_SET_MM …) are
     EINVAL, as in a kernel built without them.
     """
     operation = _OPERATIONS.get(option)
@@ -339,9 +343,3 @@ def personality(lwp: Lwp, persona: PersonalityWord) -> int:
     if persona != 0xFFFFFFFF:
         proc.personality = persona
     return old
-
-
-@syscall
-def seccomp(lwp: Lwp, operation: UInt, flags: UInt, args: Ptr) -> int:
-    """Restrict system calls (seccomp(2)): ENOSYS, as in a kernel built without it."""
-    raise unsupported(lwp, "seccomp", "system call filters")

@@ -373,7 +373,7 @@ TABLE: Final[tuple[Row, ...]] = (
     row(351, "sched_setattr", "sched_.sched_setattr"),
     row(352, "sched_getattr", "sched_.sched_getattr"),
     row(353, "renameat2", "link.renameat2"),
-    row(354, "seccomp", "prctl.seccomp"),
+    row(354, "seccomp", "seccomp_.seccomp"),
     row(355, "getrandom", "sysinfo.getrandom"),
     row(356, "memfd_create", "open_.memfd_create"),
     row(357, "bpf", nosys(Reason.NO_EQUIV, "BPF programs")),

@@ -326,7 +326,7 @@ TABLE: Final[tuple[Row, ...]] = (
     row(314, "sched_setattr", "sched_.sched_setattr"),
     row(315, "sched_getattr", "sched_.sched_getattr"),
     row(316, "renameat2", "link.renameat2"),
-    row(317, "seccomp", "prctl.seccomp"),
+    row(317, "seccomp", "seccomp_.seccomp"),
     row(318, "getrandom", "sysinfo.getrandom"),
     row(319, "memfd_create", "open_.memfd_create"),
     row(320, "kexec_file_load", nosys(Reason.KERNEL)),

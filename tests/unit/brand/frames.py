@@ -49,6 +49,7 @@ class FakeLwp:
         self.syscall_nr = 5
         self.ast = False
         self.brand_data = None
+        self.call_filter = None
         self.proc = SimpleNamespace(sigacts=SigActs(), brand=Brand())
 
     def set_sigmask(self, mask):

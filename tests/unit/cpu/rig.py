@@ -67,6 +67,9 @@ class FakeBrand:
     def _exit(self, lwp: Any) -> int:
         raise Done
 
+    def stubs_of(self, lwp: Any) -> list[Any]:
+        return self.stubs
+
     def nosys(self, lwp: Any, number: int) -> int:
         self.calls.append((number,))
         raise KernelError(Errno.ENOSYS)

@@ -54,6 +54,9 @@ class FakeBrand:
     def __init__(self):
         self.delivered = []
 
+    def stubs_of(self, _lwp):
+        return self.stubs
+
     def default_action(self, signo):
         return DEFAULT_ACTIONS[signo]
 

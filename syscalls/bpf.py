@@ -1,0 +1,231 @@
+"""Classic BPF programs over the words of one system call, as seccomp(2) runs them.
+
+`check` refuses what Linux refuses (net/core/filter.c: bpf_check_classic, check_load_and_stores;
+kernel/seccomp.c: seccomp_check_filter). `compile_program` turns a program that has passed into a
+Python function: jumps only go forward, so a chain of ascending blocks needs no interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lxemu.kernel.errno import Errno, KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    #: Takes the 16 words of a struct seccomp_data, returns the action word.
+    Program = Callable[[Sequence[int]], int]
+
+MAX_INSNS: Final = 4096
+#: struct seccomp_data: nr, arch, instruction pointer, six arguments.
+DATA_SIZE: Final = 64
+MEMORY_WORDS: Final = 16
+
+LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)
+IMM, ABS, MEM, LEN = 0x00, 0x20, 0x60, 0x80
+ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG, XOR = (
+    *(0x00, 0x10, 0x20, 0x30, 0x40, 0x50),
+    *(0x60, 0x70, 0x80, 0xA0),
+)
+JA, JEQ, JGT, JGE, JSET = 0x00, 0x10, 0x20, 0x30, 0x40
+K, X, A = 0x00, 0x08, 0x10
+TAX, TXA = 0x00, 0x80
+
+_BINARY: Final = (ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, XOR)
+_CONDITIONS: Final = (JEQ, JGT, JGE, JSET)
+_MEMORY: Final = (LD | MEM, LDX | MEM, ST, STX)
+_ALLOWED: Final = frozenset(
+    [LD | ABS, LD | LEN, LDX | LEN, LD | IMM, LDX | IMM, *_MEMORY, RET | K, RET | A]
+    + [ALU | op | source for op in _BINARY for source in (K, X)]
+    + [ALU | NEG, MISC | TAX, MISC | TXA, JMP | JA]
+    + [JMP | op | source for op in _CONDITIONS for source in (K, X)]
+)
+
+
+class Insn(NamedTuple):
+    """struct sock_filter: operation, jumps if true and false, constant."""
+
+    code: int
+    jt: int
+    jf: int
+    k: int
+
+
+def check(program: Sequence[Insn]) -> None:
+    """Check that a program is well formed, ends, and reads only what there is. Raises EINVAL."""
+    if not 0 < len(program) <= MAX_INSNS:
+        raise KernelError(Errno.EINVAL)
+    end = len(program)
+    for pc, insn in enumerate(program):
+        if not _well_formed(insn, end - pc - 1):
+            raise KernelError(Errno.EINVAL)
+    if program[-1].code not in (RET | K, RET | A):
+        raise KernelError(Errno.EINVAL)
+    _check_memory(program)
+
+
+def _well_formed(insn: Insn, left: int) -> bool:
+    """Return whether one instruction, with `left` after it, may stand in a program."""
+    code, k = insn.code, insn.k
+    if code not in _ALLOWED:
+        return False
+    if code == LD | ABS:
+        return k < DATA_SIZE and not k & 3
+    if code == ALU | DIV | K:
+        return k != 0
+    if code in (ALU | LSH | K, ALU | RSH | K):
+        return k < 32
+    if code in _MEMORY:
+        return k < MEMORY_WORDS
+    if code == JMP | JA:
+        return k < left
+    if code & 7 == JMP:
+        return insn.jt < left and insn.jf < left
+    return True
+
+
+def _check_memory(program: Sequence[Insn]) -> None:
+    """Check that no word of memory is read on any path before it has been written. EINVAL."""
+    every = (1 << MEMORY_WORDS) - 1
+    at = [every] * len(program)
+    known = 0
+    for pc, (code, jt, jf, k) in enumerate(program):
+        known &= at[pc]
+        if code in (ST, STX):
+            known |= 1 << k
+        elif code in _MEMORY and not known >> k & 1:
+            raise KernelError(Errno.EINVAL)
+        elif code == JMP | JA:
+            at[pc + 1 + k] &= known
+            known = every
+        elif code & 7 == JMP:
+            at[pc + 1 + jt] &= known
+            at[pc + 1 + jf] &= known
+            known = every
+
+
+def compile_program(program: Sequence[Insn]) -> Program:
+    """Return the function of a checked program.
+
+    It reads the words it needs by index, so words that it was not given raise IndexError.
+    """
+    names: dict[str, Program] = {}
+    exec(compile(source(program), "<system call filter>", "exec"), names)  # our own source
+    return names["run"]
+
+
+def source(program: Sequence[Insn]) -> str:
+    """Return the Python source of a checked program."""
+    return _Writer(program).write()
+
+
+_TEXT: Final = {
+    LD | LEN: f"a = {DATA_SIZE}",
+    LDX | LEN: f"x = {DATA_SIZE}",
+    MISC | TAX: "x = a",
+    MISC | TXA: "a = x",
+    ALU | NEG: "a = -a & 0xffffffff",
+}
+_OPERATORS: Final = {OR: "|", AND: "&", XOR: "^", RSH: ">>", DIV: "//"}
+_WRAPPING: Final = {ADD: "+", SUB: "-", MUL: "*", LSH: "<<"}
+_COMPARE: Final = {JEQ: "a == {}", JGT: "a > {}", JGE: "a >= {}", JSET: "a & {}"}
+_NOT: Final = {JEQ: "a != {}", JGT: "a <= {}", JGE: "a < {}", JSET: "not a & {}"}
+
+
+class _Writer:
+    """Writes one function. A block starts where several jumps meet; `t` names the next one."""
+
+    def __init__(self, program: Sequence[Insn]) -> None:
+        self.program = program
+        self.lines = ["def run(w):", "    a = x = t = 0"]
+        #: Blocks that are still to be written, by their first instruction.
+        self.blocks: set[int] = set()
+        self.entries = [0] * len(program)
+        for pc, (code, jt, jf, k) in enumerate(program):
+            if code == JMP | JA:
+                self.entries[pc + 1 + k] += 1
+            elif code & 7 == JMP:
+                self.entries[pc + 1 + jt] += 1
+                self.entries[pc + 1 + jf] += 1
+            elif code & 7 != RET and pc + 1 < len(program):
+                self.entries[pc + 1] += 1
+
+    def write(self) -> str:
+        """Return the source."""
+        self._trace(0, "    ")
+        for pc in range(len(self.program)):
+            if pc in self.blocks:
+                self.lines.append(f"    if t == {pc}:")
+                self._trace(pc, "        ")
+        return "\n".join((*self.lines, ""))
+
+    def _trace(self, pc: int, indent: str) -> None:
+        """Write instructions from `pc` on until the block ends."""
+        first = True
+        while first or self.entries[pc] == 1:
+            first = False
+            following = self._step(pc, indent)
+            if following is None:
+                return
+            pc = following
+        self._goto(pc, indent)
+
+    def _goto(self, pc: int, indent: str) -> None:
+        insn = self.program[pc]
+        if insn.code == RET | K:
+            self.lines.append(f"{indent}return {insn.k:#x}")
+        else:
+            self.blocks.add(pc)
+            self.lines.append(f"{indent}t = {pc}")
+
+    def _step(self, pc: int, indent: str) -> int | None:
+        """Write one instruction; return the next one of the block, None at its end."""
+        code, jt, jf, k = self.program[pc]
+        if code & 7 == RET:
+            self.lines.append(f"{indent}return {'a' if code == RET | A else hex(k)}")
+            return None
+        if code == JMP | JA:
+            return pc + 1 + k
+        if code & 7 == JMP:
+            return self._branch(code, k, (pc + 1 + jt, pc + 1 + jf), indent)
+        for line in _plain(code, k):
+            self.lines.append(indent + line)
+        return pc + 1
+
+    def _branch(self, code: int, k: int, targets: tuple[int, int], indent: str) -> int | None:
+        yes, no = targets
+        if yes == no:
+            return yes
+        op, operand = code & 0x70, "x" if code & X else hex(k)
+        for target, other, table in ((yes, no, _COMPARE), (no, yes, _NOT)):
+            insn = self.program[target]
+            if insn.code == RET | K:
+                condition = table[op].format(operand)
+                self.lines.append(f"{indent}if {condition}: return {insn.k:#x}")
+                return other
+        self.blocks.update(targets)
+        self.lines.append(f"{indent}t = {yes} if {_COMPARE[op].format(operand)} else {no}")
+        return None
+
+
+def _plain(code: int, k: int) -> list[str]:
+    """Return the lines of an instruction that is no jump and no end."""
+    if code in _TEXT:
+        return [_TEXT[code]]
+    kind = code & 7
+    if code == LD | ABS:
+        return [f"a = w[{k >> 2}]"]
+    if kind in (LD, LDX):
+        value = f"m{k}" if code & 0xE0 == MEM else hex(k)
+        return [f"{'a' if kind == LD else 'x'} = {value}"]
+    if kind in (ST, STX):
+        return [f"m{k} = {'a' if kind == ST else 'x'}"]
+    op, operand = code & 0xF0, "x" if code & X else hex(k)
+    if op in _OPERATORS:
+        shift = " & 31" if op == RSH and code & X else ""
+        line = f"a {_OPERATORS[op]}= {operand}{shift}"
+        # A division by zero ends the program with 0.
+        return ["if not x: return 0", line] if code == ALU | DIV | X else [line]
+    shift = " & 31" if op == LSH and code & X else ""
+    return [f"a = (a {_WRAPPING[op]} ({operand}{shift})) & 0xffffffff"]
