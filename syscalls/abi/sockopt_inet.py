@@ -306,6 +306,20 @@ ICMPV6: Final[dict[int, Option]] = {
     7: number(in_.IPV6_CHECKSUM, "IPV6_CHECKSUM"),
 }
 
+#: SOL_NETLINK (linux/netlink.h); netlink sockets are Linux's own, so the numbers are, too.
+NETLINK: Final[dict[int, Option]] = {
+    1: number(1, "NETLINK_ADD_MEMBERSHIP"),
+    2: number(2, "NETLINK_DROP_MEMBERSHIP"),
+    3: number(3, "NETLINK_PKTINFO"),
+    4: number(4, "NETLINK_BROADCAST_ERROR"),
+    5: number(5, "NETLINK_NO_ENOBUFS"),
+    8: number(8, "NETLINK_LISTEN_ALL_NSID"),
+    9: number(9, "NETLINK_LIST_MEMBERSHIPS"),
+    10: number(10, "NETLINK_CAP_ACK"),
+    11: number(11, "NETLINK_EXT_ACK"),
+    12: number(12, "NETLINK_GET_STRICT_CHK"),
+}
+
 #: By Linux's level: what strace calls the name space, and the options.
 LEVELS: Final[dict[int, tuple[str, dict[int, Option]]]] = {
     0: ("IP", IP),
@@ -314,4 +328,5 @@ LEVELS: Final[dict[int, tuple[str, dict[int, Option]]]] = {
     41: ("IPV6", IPV6),
     58: ("ICMPV6", ICMPV6),
     255: ("ICMP", RAW),
+    270: ("NETLINK", NETLINK),
 }

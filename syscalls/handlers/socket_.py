@@ -6,8 +6,8 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.net.netstack import netstack
 from lxemu.kernel.net.socket import Sonode
-from lxemu.kernel.net.socketvar import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
-from lxemu.kernel.net.sockfs import socreate, sofile
+from lxemu.kernel.net.socketvar import AF_NETLINK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
+from lxemu.kernel.net.sockfs import FAMILIES, socreate, sofile
 from lxemu.kernel.vfs.fcntl import O_NONBLOCK, O_PATH
 from lxemu.kernel.vfs.file import File
 from syscalls.abi import (
@@ -22,6 +22,9 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.abi.sockaddr import copyin_sockaddr, copyout_sockaddr, encode
+
+# The kernel has no such family: it is the brand's, as in lx.
+FAMILIES[AF_NETLINK] = "syscalls.netlink.socket"
 
 
 def sock_file(lwp: Lwp, fd: int) -> tuple[File, Sonode]:

@@ -139,6 +139,10 @@ class DatagramSonode(InetSonode):
         """Return the socket's own address, unspecified before it has one."""
         return self.binding.host if self.binding is not None else self.any_host()
 
+    def table_port(self) -> int:
+        """Return what a table of sockets shows as the port."""
+        return self.binding.port if self.binding is not None else 0
+
     def set_local_host(self, host: bytes) -> None:
         """Change the socket's own address: it has been connected, or disconnected."""
         assert self.binding is not None

@@ -71,13 +71,15 @@ class NetStack:
         self.raw: list[Any] = []
         self.echo: dict[tuple[int, int], Any] = {}
         self.counters = Counters()
+        #: Addresses of a family that a brand has added: netlink sockets by protocol and port.
+        self.netlink_ports: dict[tuple[int, int], Any] = {}
         self.first_unprivileged = 1024
         #: Groups whose members may have echo sockets: nobody where the first is above the last.
         self.ping_groups = (1, 0)
         self.host: Any = None
         #: UDP ports that the host passes to us, by port.
         self.published: dict[int, Any] = {}
-        #: Called with the multicast group's name of an event and the interface it is about.
+        #: Called with what has changed ("link", "addr") and the interface.
         self.on_change: list[Callable[[str, Any], None]] = []
 
     # -- addresses and routes ---------------------------------------------------------------------
@@ -178,6 +180,11 @@ class NetStack:
         netif.opackets += 1
         netif.ibytes += size
         netif.obytes += size
+
+    def changed(self, kind: str, netif: NetIf) -> None:
+        """Tell who listens that an interface ("link") or its addresses ("addr") have changed."""
+        for tell in tuple(self.on_change):
+            tell(kind, netif)
 
     # -- what the connections tell ----------------------------------------------------------------
 

@@ -60,6 +60,10 @@ class RawSonode(DatagramSonode):
         """Refuse: raw sockets have no ports. Raises EOPNOTSUPP."""
         raise KernelError(Errno.EOPNOTSUPP)
 
+    def table_port(self) -> int:
+        """Return what a table of sockets shows as the port: the protocol."""
+        return self.protocol
+
     def bound(self) -> bool:
         """Return whether an address has been chosen."""
         return self.host_locked
@@ -80,12 +84,6 @@ class RawSonode(DatagramSonode):
     def getsockname(self) -> Sockaddr:
         """Return the address; where a port would be there is the protocol."""
         return self.encode(Endpoint(self.local_host(), self.protocol))
-
-    def getpeername(self) -> Sockaddr:
-        """Return the address that the socket is connected to. Raises ENOTCONN."""
-        if self.peer is None:
-            raise KernelError(Errno.ENOTCONN)
-        return self.encode(self.peer)
 
     # -- transfer ---------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.net.socketvar import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX
+from lxemu.kernel.net.socketvar import AF_INET, AF_INET6, AF_UNIX
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.name import Name
@@ -23,12 +23,11 @@ _FSID: Final = makedev(0, 8)
 
 #: The module of each family; it is imported with the first socket of it, and has
 #: `create(stack, family, sotype, protocol, cred) -> Sonode`, which raises EPROTONOSUPPORT,
-#: ESOCKTNOSUPPORT, EPERM.
+#: ESOCKTNOSUPPORT, EPERM. A brand adds those that only its programs know.
 FAMILIES: Final[dict[int, str]] = {
     AF_UNIX: "lxemu.kernel.net.unix",
     AF_INET: "lxemu.kernel.net.inet",
     AF_INET6: "lxemu.kernel.net.inet",
-    AF_NETLINK: "lxemu.kernel.net.route",
 }
 
 

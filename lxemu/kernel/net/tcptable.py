@@ -80,7 +80,8 @@ class TcpTable:
         self._forget(key)
         self.conns[key] = conn
         host = conn.laddr.host
-        binding = Binding(conn, 4 if len(host) == 4 else 6, host, conn.laddr.port)
+        family = like.family if like is not None else 4 if len(host) == 4 else 6
+        binding = Binding(conn, family, host, conn.laddr.port)
         if like is not None:
             binding.sharing_of(like)
         binding.connected = True
@@ -146,14 +147,14 @@ class TcpTable:
 
     def time_wait(self, conn: TcpConn) -> None:
         """Keep the addresses of `conn` in use for a while after its end."""
-        if conn.laddr is None or conn.faddr is None:
+        if conn.laddr is None or conn.faddr is None or conn.binding is None:
             return
         expires = self.stack.clock.hrtime() + TIME_WAIT_LENGTH
         wait = TimeWait(conn.laddr, conn.faddr, expires)
-        host = wait.laddr.host
-        binding = Binding(wait, 4 if len(host) == 4 else 6, host, wait.laddr.port)
-        if conn.binding is not None:
-            binding.sharing_of(conn.binding)
+        like = conn.binding
+        assert like is not None
+        binding = Binding(wait, like.family, wait.laddr.host, wait.laddr.port)
+        binding.sharing_of(like)
         binding.closing = binding.connected = True
         wait.binding = binding
         self.ports.add(binding)
