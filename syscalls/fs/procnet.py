@@ -229,13 +229,13 @@ def _ipv6_route(stack: NetStack) -> bytes:
                 f"{route.dest.hex()} {route.prefixlen:02x} {zero} 00 {route.gateway.hex()}"
                 f" {route.metric:08x} 00000001 00000000 {flags:08x} {route.netif.name.decode():>8}"
             )
-    for netif in stack.interfaces:
-        for addr in netif.addrs:
-            if len(addr.host) == 16:
-                lines.append(
-                    f"{addr.host.hex()} 80 {zero} 00 {zero} 00000000 00000002 00000000 80200001"
-                    f" {netif.name.decode():>8}"
-                )
+    lines += [
+        f"{addr.host.hex()} 80 {zero} 00 {zero} 00000000 00000002 00000000 80200001"
+        f" {netif.name.decode():>8}"
+        for netif in stack.interfaces
+        for addr in netif.addrs
+        if len(addr.host) == 16
+    ]
     name = stack.loopback.name.decode()
     lines.insert(0, f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 {name:>8}")
     lines.append(f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 {name:>8}")
