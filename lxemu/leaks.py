@@ -46,5 +46,7 @@ def unaccounted_frames(machine: Machine) -> int:
         vfs = mount.vfs.upper if isinstance(mount.vfs, Overlay) else mount.vfs
         if isinstance(vfs, Tmpfs):
             stored += vfs.npages
+    if machine.zone.ipc is not None:
+        stored += machine.zone.ipc.shm.resident
     shared = machine.brand64.shared_frames() + machine.brand32.shared_frames()
     return used - cached - stored - shared

@@ -121,6 +121,8 @@ def _release(proc: Proc) -> None:
     proc.itimers.clear()
     proc.ptimers.clear()
     proc.usage.maxrss = max(proc.usage.maxrss, proc.as_.rss * 4096)
+    if proc.semundo is not None:
+        proc.semundo.exit(proc)
     proc.files.rele(proc)
     machine.as_rele(proc)
     proc.cv_vfork.broadcast()

@@ -33,6 +33,7 @@ class ForkSpec:
     share_files: bool = False
     share_fs: bool = False
     share_sigacts: bool = False
+    share_semundo: bool = False
     vfork: bool = False
     same_parent: bool = False
     reset_sigacts: bool = False
@@ -108,6 +109,11 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     proc.pgrp.members.append(proc)
     proc.nice, proc.dumpable, proc.personality = old.nice, old.dumpable, old.personality
     proc.oom_score_adj = old.oom_score_adj
+    proc.ipc = old.ipc
+    if spec.share_semundo:
+        from lxemu.kernel.ipc.sem import SemUndo
+
+        SemUndo.share(old, proc)
     proc.brand_data = old.brand_data
     parent.children.append(proc)
     machine.proc_started(proc)

@@ -11,6 +11,8 @@ from lxemu.kernel.signal import NSIG, SIG_IGN, SIGCHLD, SigAction, SigInfo, SigQ
 if TYPE_CHECKING:
     from lxemu.brand import Brand
     from lxemu.kernel.cred import Cred
+    from lxemu.kernel.ipc.sem import SemUndo
+    from lxemu.kernel.ipc.space import IpcSpace
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.poll import Pollhead
@@ -121,6 +123,7 @@ class Proc:
         "files",
         "fs",
         "group_exit",
+        "ipc",
         "itimers",
         "lwps",
         "machine",
@@ -134,6 +137,7 @@ class Proc:
         "psargs",
         "ptimers",
         "rctls",
+        "semundo",
         "session",
         "sigacts",
         "sigq",
@@ -203,6 +207,9 @@ class Proc:
         self.personality = 0
         self.nice = 0
         self.oom_score_adj = 0
+        #: The IPC objects that it sees, None for the zone's; what its semaphore operations undo.
+        self.ipc: IpcSpace | None = None
+        self.semundo: SemUndo | None = None
 
     @property
     def ppid(self) -> int:

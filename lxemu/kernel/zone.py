@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lxemu.kernel.ipc.space import IpcSpace
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.mount import MountTable
     from lxemu.kernel.vfs.name import Name
@@ -25,3 +26,4 @@ class Zone:
         self.forks = 0
         #: Seconds that the holder of a lease has to give it up.
         self.lease_break_time = 45
+        self.ipc: IpcSpace | None = None

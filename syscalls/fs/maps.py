@@ -80,8 +80,10 @@ def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
     if isinstance(seg.vnode, Vnode):
         attr = seg.vnode.getattr()
         dev, ino = attr.fsid, attr.nodeid
-    elif seg.vnode is not None and not isinstance(seg.name, bytes):
-        dev, ino = 1, id(seg.vnode) & 0xFFFFFF
+    elif seg.vnode is not None:
+        # Memory without a file shows the number of its object; the brand's own code has none.
+        ino = getattr(seg.vnode, "nodeid", 0)
+        dev = 1 if ino else dev
     text = (
         f"{seg.start:08x}-{seg.end:08x} {bits} {seg.offset:08x} "
         f"{dev >> 32:02x}:{dev & 0xFFFFFFFF:02x} {ino} "

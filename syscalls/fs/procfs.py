@@ -132,9 +132,9 @@ def fill_root(root: ProcRoot, machine: Any) -> None:
     for name, make in proctext.DYNAMIC.items():
         root.text(name, _of_machine(make, machine))
     _fill_sys(root.directory(b"sys"), machine)
-    sysvipc = root.directory(b"sysvipc")
-    for name, text in proctext.SYSVIPC.items():
-        sysvipc.text(name, _constant(text))
+    from syscalls.fs import procipc
+
+    procipc.fill_sysvipc(root.directory(b"sysvipc"), machine)
     root.directory(b"irq")
     root.directory(b"bus")
     root.directory(b"fs")
@@ -212,6 +212,9 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     kernel.text(b"ns_last_pid", lambda: b"%d\n" % max(machine.procs, default=1))
     for name, value in proctext.SYS_KERNEL.items():
         _setting(kernel, name, value)
+    from syscalls.fs import procipc
+
+    procipc.fill_limits(kernel, machine, procipc.KERNEL)
     _fill_random(kernel.directory(b"random"), machine)
     for group, values in proctext.SYS_GROUPS.items():
         where = sys_dir
@@ -223,6 +226,7 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     files = sys_dir.entries[b"fs"]
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
+    procipc.fill_limits(files.directory(b"mqueue"), machine, procipc.MQUEUE)
     files.text(b"file-nr", lambda: b"%d\t0\t9223372036854775807\n" % _open_files(machine))
 
 

@@ -376,16 +376,6 @@ def vmstat(machine: Any) -> bytes:
 
 DYNAMIC[b"vmstat"] = vmstat
 
-SYSVIPC: dict[bytes, bytes] = {
-    b"shm": b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid"
-    b"  cuid  cgid      atime      dtime      ctime                   rss             "
-    b"     swap\n",
-    b"sem": b"       key      semid perms      nsems   uid   gid  cuid  cgid      otime      c"
-    b"time\n",
-    b"msg": b"       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid"
-    b"  cgid      stime      rtime      ctime\n",
-}
-
 TTY_DRIVERS = (
     b"/dev/tty             /dev/tty        5       0 system:/dev/tty\n"
     b"/dev/console         /dev/console    5       1 system:console\n"
@@ -402,9 +392,6 @@ SYS_KERNEL: dict[bytes, bytes] = {
     b"dmesg_restrict": b"0",
     b"kptr_restrict": b"0",
     b"modprobe": b"/sbin/modprobe",
-    b"msgmax": b"8192",
-    b"msgmnb": b"16384",
-    b"msgmni": b"32000",
     b"overflowuid": b"65534",
     b"overflowgid": b"65534",
     b"panic": b"0",
@@ -414,10 +401,6 @@ SYS_KERNEL: dict[bytes, bytes] = {
     b"sched_rr_timeslice_ms": b"100",
     b"sched_rt_period_us": b"1000000",
     b"sched_rt_runtime_us": b"950000",
-    b"sem": b"32000\t1024000000\t500\t32000",
-    b"shmall": b"18446744073692774399",
-    b"shmmax": b"18446744073692774399",
-    b"shmmni": b"4096",
     b"sysrq": b"0",
     b"tainted": b"0",
     b"threads-max": b"192730",
@@ -470,13 +453,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"max_user_watches": b"1048576",
     },
     b"fs/epoll": {b"max_user_watches": b"5519155"},
-    b"fs/mqueue": {
-        b"msg_default": b"10",
-        b"msg_max": b"10",
-        b"msgsize_default": b"8192",
-        b"msgsize_max": b"8192",
-        b"queues_max": b"256",
-    },
     b"net/core": {b"somaxconn": b"4096", b"rmem_max": b"212992", b"wmem_max": b"212992"},
     b"net/ipv4": {
         b"ip_forward": b"0",

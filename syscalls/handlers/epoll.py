@@ -96,7 +96,7 @@ def _pollable(vnode: Vnode) -> bool:
         return isinstance(driver, RandomDriver) or type(driver).poll is not Driver.poll
     if isinstance(vnode, HostStream):
         return vnode.type != VCHR or vnode.is_tty()
-    return vnode.type not in (VREG, VDIR, VLNK)
+    return vnode.pollable or vnode.type not in (VREG, VDIR, VLNK)
 
 
 @syscall(restart=False)

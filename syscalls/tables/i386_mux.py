@@ -9,14 +9,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from lxemu.kernel.errno import Errno, KernelError
-from syscalls.personality import Mux, Row, planned, row
+from syscalls.personality import Mux, Row, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lxemu.kernel.lwp import Lwp
 
-_SYSV: Final = planned("System V IPC")
 
 SOCKETCALL_ROWS: Final[tuple[Row, ...]] = (
     row(1, "socket", "socket_.socket"),
@@ -55,18 +54,18 @@ def fetch_socketcall(lwp: Lwp, call: int, words: Sequence[int]) -> tuple[int, Se
 SOCKETCALL: Final = Mux(SOCKETCALL_ROWS, fetch_socketcall)
 
 IPC_ROWS: Final[tuple[Row, ...]] = (
-    row(1, "semop", _SYSV),
-    row(2, "semget", _SYSV),
-    row(3, "semctl", _SYSV),
-    row(4, "semtimedop", _SYSV),
-    row(11, "msgsnd", _SYSV),
-    row(12, "msgrcv", _SYSV),
-    row(13, "msgget", _SYSV),
-    row(14, "msgctl", _SYSV),
-    row(21, "shmat", _SYSV),
-    row(22, "shmdt", _SYSV),
-    row(23, "shmget", _SYSV),
-    row(24, "shmctl", _SYSV),
+    row(1, "semop", "sem_.semop"),
+    row(2, "semget", "sem_.semget"),
+    row(3, "semctl", "sem_.old_semctl"),
+    row(4, "semtimedop", "sem_.semtimedop"),
+    row(11, "msgsnd", "msg_.msgsnd"),
+    row(12, "msgrcv", "msg_.msgrcv"),
+    row(13, "msgget", "msg_.msgget"),
+    row(14, "msgctl", "msg_.old_msgctl"),
+    row(21, "shmat", "shm_.old_shmat"),
+    row(22, "shmdt", "shm_.shmdt"),
+    row(23, "shmget", "shm_.shmget"),
+    row(24, "shmctl", "shm_.old_shmctl"),
 )
 
 
@@ -77,14 +76,22 @@ def fetch_ipc(lwp: Lwp, call: int, words: Sequence[int]) -> tuple[int, Sequence[
     """
     version, number = call >> 16, call & 0xFFFF
     _, first, second, third, ptr, fifth = words
+    if not any(inner.nr == number for inner in IPC_ROWS):
+        raise KernelError(Errno.ENOSYS)
     if number == 1:
         args = (first, ptr, second, 0)
     elif number in (4, 11):
         args = (first, ptr, second, fifth if number == 4 else third)
     elif number == 3:
+        if not ptr:
+            raise KernelError(Errno.EINVAL)
         args = (first, second, third, lwp.as_.load_u32(ptr))
     elif number == 12:
+        if (first | second) >> 31:
+            raise KernelError(Errno.EINVAL)
         if version == 0:
+            if not ptr:
+                raise KernelError(Errno.EINVAL)
             # struct ipc_kludge { msgp, msgtyp }
             msgp, msgtyp = struct.unpack("<II", lwp.as_.copyin(ptr, 8))
             return number, (first, msgp, second, msgtyp, third, 0)

@@ -107,6 +107,38 @@ CASES = {
     "process.FUTEX_WAITV": ("linux/futex.h", "struct futex_waitv", "", {"reserved": "__reserved"}),
     "ipc.SEMBUF": ("linux/sem.h", "struct sembuf", "sem_", {"flg": "sem_flg"}),
     "ipc.IPC_PERM": ("asm/ipcbuf.h", "struct ipc64_perm", "", {}),
+    "ipc.IPC_PERM_OLD@32": ("linux/ipc.h", "struct ipc_perm", "", {}),
+    "ipc.SHMID": (
+        "asm/shmbuf.h",
+        "struct shmid64_ds",
+        "shm_",
+        {},
+    ),
+    "ipc.SHMID_OLD@32": ("linux/shm.h", "struct shmid_ds", "shm_", {}),
+    "ipc.SHMINFO": ("asm/shmbuf.h", "struct shminfo64", "", {}),
+    "ipc.SHMINFO_OLD@32": ("linux/shm.h", "struct shminfo", "", {}),
+    "ipc.SHMUSAGE": (
+        "linux/shm.h",
+        "struct shm_info",
+        "shm_",
+        {
+            "used_ids": "used_ids",
+            "swap_attempts": "swap_attempts",
+            "swap_successes": "swap_successes",
+        },
+    ),
+    "ipc.SEMID": ("asm/sembuf.h", "struct semid64_ds", "sem_", {}),
+    "ipc.SEMID_OLD@32": ("linux/sem.h", "struct semid_ds", "sem_", {}),
+    "ipc.SEMINFO": ("linux/sem.h", "struct seminfo", "", {}),
+    "ipc.MSQID": ("asm/msgbuf.h", "struct msqid64_ds", "msg_", {}),
+    "ipc.MSQID_OLD@32": (
+        "linux/msg.h",
+        "struct msqid_ds",
+        "msg_",
+        {"_lcbytes": "msg_lcbytes", "_lqbytes": "msg_lqbytes"},
+    ),
+    "ipc.MSGINFO": ("linux/msg.h", "struct msginfo", "", {}),
+    "ipc.MQ_EVENT": ("asm/siginfo.h", "struct sigevent", "sigev_", {}),
     "ipc.MQ_ATTR": ("linux/mqueue.h", "struct mq_attr", "mq_", {}),
 }
 #: Linux headers that include libc's, or clash with each other: what to define before them.
@@ -115,6 +147,9 @@ PRELUDE = {
     "linux/stat.h": "#include <linux/types.h>",
     "asm/siginfo.h": "#include <linux/types.h>",
     "linux/mqueue.h": "#include <linux/types.h>",
+    "asm/shmbuf.h": "#include <asm/ipcbuf.h>",
+    "asm/sembuf.h": "#include <asm/ipcbuf.h>",
+    "asm/msgbuf.h": "#include <asm/ipcbuf.h>",
 }
 MODELS = {64: LP64, 32: ILP32}
 INCLUDE = Path("/usr/include/x86_64-linux-gnu")

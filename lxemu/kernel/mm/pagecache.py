@@ -9,6 +9,7 @@ vm/pvn.h, swapfs.
 from __future__ import annotations
 
 import weakref
+from itertools import count
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from lxemu.kernel.errno import Errno, KernelError
@@ -46,6 +47,16 @@ class ClusterSource(Protocol):
         """Return the bytes of *count* pages from *index*, short at the end of the file."""
 
 
+class MapWatch(Protocol):
+    """Who wants to know of the mappings of an object."""
+
+    def mapped(self, seg: Seg) -> None:
+        """Note that *seg* maps the object."""
+
+    def unmapped(self, seg: Seg) -> None:
+        """Note that *seg* no longer does."""
+
+
 class Mappable(Protocol):
     """What As.map() needs of a vnode."""
 
@@ -59,9 +70,9 @@ class PageCache:
 
     pages: page index -> frame; the cache owns one reference of each. dirty: indexes to be written
     back. size: length in bytes of an object without a source (with one, the source knows).
-    mappers: segments that map the object. charge: called with the number of pages about to be
-    added (negative: dropped) by an object without a source; raises KernelError to refuse (a file
-    system's limit).
+    mappers: segments that map the object. watch: told of each mapping that begins and ends.
+    charge: called with the number of pages about to be added (negative: dropped) by an object
+    without a source; raises KernelError to refuse (a file system's limit).
     """
 
     __slots__ = (
@@ -74,6 +85,7 @@ class PageCache:
         "pages",
         "phys",
         "size",
+        "watch",
     )
 
     def __init__(
@@ -88,6 +100,7 @@ class PageCache:
         self.dirty: set[int] = set()
         self.size = size
         self.mappers: dict[Seg, None] = {}
+        self.watch: MapWatch | None = None
         self.charge = charge
         self._source: Callable[[], PageSource | None] | None = None
         self._clusters = False
@@ -423,10 +436,14 @@ class PageCache:
         return sum(1 for s in self.mappers if s.flags & MAP_SHARED and s.maxprot & PROT_WRITE)
 
 
-class AnonObject:
-    """The unnamed vnode under a shared anonymous mapping, or a piece of System V shared memory."""
+_nodeids = count(1024)
 
-    __slots__ = ("__weakref__", "pages")
+
+class AnonObject:
+    """The unnamed vnode under a shared anonymous mapping; `nodeid` is the number that it shows."""
+
+    __slots__ = ("__weakref__", "nodeid", "pages")
 
     def __init__(self, phys: PhysMem, size: int) -> None:
+        self.nodeid = next(_nodeids)
         self.pages = PageCache(phys, size=size)

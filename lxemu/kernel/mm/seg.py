@@ -123,6 +123,8 @@ class Seg:
         self.touched = False  # something was ever stored to it
         if cache is not None:
             cache.mappers[self] = None
+            if cache.watch is not None:
+                cache.watch.mapped(self)
 
     def clone(self, as_: As, flags: int) -> Seg:
         """Return a copy for another address space."""
@@ -157,6 +159,8 @@ class Seg:
             if cache.dirty and self.flags & MAP_SHARED:
                 first, last = self.indexes()
                 cache.flush(first, last)
+            if cache.watch is not None:
+                cache.watch.unmapped(self)
 
     def joins(self, upper: Seg) -> bool:
         """Tell whether *upper* continues this segment, so that the two can be one."""
@@ -169,6 +173,7 @@ class Seg:
             and self.maxprot == upper.maxprot
             and self.vnode is upper.vnode
             and self.name == upper.name
+            and (self.cache is None or self.cache.watch is None)
         )
 
     @property

@@ -162,6 +162,8 @@ class FdTable:
         locks = file.vnode.locks
         if locks is not None:
             locks.release_owner(self)
+        if file.vnode.counts_closes:
+            file.vnode.fd_closed(file)
         file.rele()
 
     def close_range(self, first: int, last: int, *, cloexec: bool = False) -> None:

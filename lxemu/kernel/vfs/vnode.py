@@ -190,6 +190,10 @@ class Vnode(ABC):
 
     own_position = False
     map_anon = False
+    #: A regular file that can be waited for all the same.
+    pollable = False
+    #: Whether `fd_closed` wants to know of every descriptor that is closed.
+    counts_closes = False
     #: A fifo, device or socket whose own `open` is to be called (it is no node of a file system).
     opens_itself = False
 
@@ -304,6 +308,9 @@ class Vnode(ABC):
 
     def close(self, file: File) -> None:
         """Note that the last descriptor of `file` has gone."""
+
+    def fd_closed(self, file: File) -> None:
+        """Note that a descriptor of `file` is closed (only with `counts_closes`)."""
 
     def read(self, off: int, n: int) -> bytes:
         """Return up to `n` bytes at `off`; empty at the end."""

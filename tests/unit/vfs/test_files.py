@@ -201,6 +201,7 @@ class Counted:
         self.refcnt = 1
         self.vnode = self
         self.locks = None
+        self.counts_closes = False
 
     def rele(self):
         self.refcnt -= 1

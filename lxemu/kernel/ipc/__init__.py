@@ -1,0 +1,1 @@
+"""Interprocess communication: System V shared memory, semaphores and messages; message queues."""
