@@ -49,6 +49,7 @@ def build_namespace(machine: Machine) -> None:
     root = _root_vfs(machine, ids)
     zone.mounts = MountTable(root, source=root.source)
     zone.root = zone.mounts.root
+    zone.mounts.domain.next_fsid = ids.next  # type: ignore[method-assign]
     _mount_brand(machine, ids)
     for mount in config.tmpfs:
         _mount_tmpfs(machine, ids, mount)

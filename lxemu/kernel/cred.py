@@ -7,7 +7,10 @@ another holder (an open file, a sleeping lwp) keeps what it had.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lxemu.kernel.userns import UserSpace
 
 PRIV_NAMES = (
     "file_chown",
@@ -104,7 +107,11 @@ PRIV_ZONE = PRIV_ALL & ~(PRIV_SYS_TIME | PRIV_SYS_CONFIG | PRIV_PROC_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class Cred:
-    """User and group ids, supplementary groups and the effective privilege set (a bit mask)."""
+    """User and group ids, supplementary groups and the effective privilege set (a bit mask).
+
+    `space` is the users' space of the process, None the zone's: the privileges count in it and in
+    those made in it, and towards the zone only what every process may.
+    """
 
     ruid: int = 0
     euid: int = 0
@@ -121,10 +128,24 @@ class Cred:
     bounding: int = PRIV_ALL
     keep_privs: bool = False
     no_new_privs: bool = False
+    space: UserSpace | None = None
 
     def crhas(self, priv: int) -> bool:
-        """Return whether the effective set holds `priv` (a PRIV_* bit)."""
+        """Return whether the effective set holds `priv` (a PRIV_* bit) towards the zone."""
+        return self.privs & priv != 0 and (self.space is None or priv & PRIV_BASIC != 0)
+
+    def own(self, priv: int) -> bool:
+        """Return whether the effective set holds `priv` towards the users' space of the process."""
         return self.privs & priv != 0
+
+    def over(self, uid: int, gid: int, priv: int) -> bool:
+        """Return whether `priv` may be used on a file of an owner and group."""
+        return self.privs & priv != 0 and (self.space is None or self.space.maps(uid, gid))
+
+    @property
+    def root(self) -> int:
+        """The user whose ids give privileges: 0, or who is 0 in the space; -1 if nobody is."""
+        return 0 if self.space is None else self.space.root()
 
     def groupmember(self, gid: int) -> bool:
         """Return whether `gid` is the file-system group or a supplementary one."""
@@ -148,13 +169,14 @@ class Cred:
 def _setuid_privileges(old: Cred, new: Cred) -> tuple[int, int]:
     """Work out the privilege sets after a change of user ids (capabilities(7), "Effect of ...")."""
     privs, permitted = new.privs, new.permitted
-    had_root = 0 in (old.ruid, old.euid, old.suid)
-    if had_root and 0 not in (new.ruid, new.euid, new.suid) and not new.keep_privs:
+    root = new.root
+    had_root = root in (old.ruid, old.euid, old.suid)
+    if had_root and root not in (new.ruid, new.euid, new.suid) and not new.keep_privs:
         permitted = PRIV_BASIC
         privs = PRIV_BASIC
-    if old.euid == 0 and new.euid != 0:
+    if old.euid == root and new.euid != root:
         privs = PRIV_BASIC
-    elif old.euid != 0 and new.euid == 0:
+    elif old.euid != root and new.euid == root:
         privs = permitted
     file_privs = (
         PRIV_FILE_CHOWN
@@ -165,9 +187,9 @@ def _setuid_privileges(old: Cred, new: Cred) -> tuple[int, int]:
         | PRIV_FILE_OWNER
         | PRIV_FILE_SETID
     )
-    if old.fsuid == 0 and new.fsuid != 0:
+    if old.fsuid == root and new.fsuid != root:
         privs &= ~file_privs
-    elif old.fsuid != 0 and new.fsuid == 0:
+    elif old.fsuid != root and new.fsuid == root:
         privs |= permitted & file_privs
     return privs, permitted
 

@@ -197,14 +197,16 @@ def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
     attr: Vattr = name.vnode.getattr(old)
     euid, egid = old.euid, old.egid
     if not old.no_new_privs and not mount_flags(name) & VFS_NOSETUID:
-        if attr.mode & S_ISUID:
+        # In a users' space only ids that it has numbers for are taken.
+        mapped = old.space is None or old.space.maps(attr.uid, attr.gid)
+        if attr.mode & S_ISUID and mapped:
             euid = attr.uid
         # Without group execute permission the bit means mandatory locking, not set-group-id.
-        if attr.mode & S_ISGID and attr.mode & 0o010:
+        if attr.mode & S_ISGID and attr.mode & 0o010 and mapped:
             egid = attr.gid
-    if 0 in (old.ruid, euid):
+    if old.root in (old.ruid, euid):
         permitted = (old.inheritable | old.bounding) & PRIV_ZONE
-        privs = permitted if euid == 0 else PRIV_BASIC
+        privs = permitted if euid == old.root else PRIV_BASIC
     else:
         permitted = privs = PRIV_BASIC
     cred = old.with_(

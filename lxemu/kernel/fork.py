@@ -115,6 +115,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
 
         SemUndo.share(old, proc)
     proc.brand_data = old.brand_data
+    proc.ns = old.ns
     parent.children.append(proc)
     machine.proc_started(proc)
     return proc

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from lxemu.kernel.ipc.space import IpcSpace
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.ns import Namespaces
     from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.session import Pgrp, Session
     from lxemu.kernel.tty import Tty
     from lxemu.kernel.vfs.fdtable import FdTable
+    from lxemu.kernel.vfs.mount import MountTable
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.zone import Zone
 
@@ -128,6 +130,7 @@ class Proc:
         "lwps",
         "machine",
         "nice",
+        "ns",
         "oom_score_adj",
         "parent",
         "pdeathsig",
@@ -163,6 +166,8 @@ class Proc:
         self.brand_data: Any = None
         self.cred = cred
         self.zone = zone
+        #: What this process sees of the zone, if it is not all of it.
+        self.ns: Namespaces | None = None
         self.children: list[Proc] = []
         self.lwps: list[Lwp] = []
         self.as_: As
@@ -210,6 +215,23 @@ class Proc:
         #: The IPC objects that it sees, None for the zone's; what its semaphore operations undo.
         self.ipc: IpcSpace | None = None
         self.semundo: SemUndo | None = None
+
+    def fs_shared(self) -> bool:
+        """Return whether another process has the same directories as this one."""
+        procs = self.machine.procs.values()
+        return any(other.fs is self.fs for other in procs if other is not self and other.lwps)
+
+    @property
+    def uts(self) -> Any:
+        """What has the node name and the domain name that the process sees."""
+        return self.ns.uts if self.ns is not None else self.zone
+
+    @property
+    def mounts(self) -> MountTable:
+        """The mounts that the process sees."""
+        found = self.ns.mounts if self.ns is not None else self.zone.mounts
+        assert found is not None
+        return found
 
     @property
     def ppid(self) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lxemu.kernel.ipc.space import IpcSpace
+    from lxemu.kernel.ns import Namespaces
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.mount import MountTable
     from lxemu.kernel.vfs.name import Name
@@ -21,6 +22,13 @@ class Zone:
         self.procs: dict[int, Proc] = {}
         self.root: Name | None = None
         self.mounts: MountTable | None = None
+        #: What a process that has left nothing sees, made when first asked for; the last number
+        #: that a view of another process has got.
+        self.namespaces: Namespaces | None = None
+        self.last_space = 0
+        #: As a view of names: number and ruler.
+        self.number = 0xEFFFFFFE
+        self.owner = None
         self.boot_hrtime = 0
         self.boot_realtime = 0
         self.forks = 0

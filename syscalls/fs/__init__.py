@@ -32,7 +32,7 @@ def mount_all(machine: Any, next_fsid: Callable[[], int]) -> None:
     mounts.mount(_find(machine, b"dev/pts"), pts, flags=VFS_NOSETUID | VFS_NOEXEC)
     shm = Tmpfs(machine.phys, next_fsid(), mode=0o1777, now=machine.clock.realtime)
     shm.source = b"shm"
-    mounts.mount(_find(machine, b"dev/shm"), shm, flags=safe)
+    mounts.mount(_find(machine, b"dev/shm"), shm, flags=VFS_NOSETUID | VFS_NODEVICES)
 
 
 def _find(machine: Any, path: bytes) -> Name:

@@ -12,7 +12,9 @@ from lxemu.kernel.vfs.vnode import (
     VFS_NODIRATIME,
     VFS_NOEXEC,
     VFS_NOSETUID,
+    VFS_NOSYMFOLLOW,
     VFS_RDONLY,
+    VFS_STRICTATIME,
     Vnode,
 )
 from syscalls.fs.pidtext import fs_of
@@ -188,6 +190,7 @@ _OPTIONS = (
     (VFS_NOEXEC, b"noexec"),
     (VFS_NOATIME, b"noatime"),
     (VFS_NODIRATIME, b"nodiratime"),
+    (VFS_NOSYMFOLLOW, b"nosymfollow"),
 )
 #: Kernel name of a file system -> the name that Linux programs know; what is on the host is ext4.
 _FS_NAMES = {"lofs": b"ext4", "devfs": b"devtmpfs"}
@@ -200,19 +203,17 @@ def fs_name(name: str) -> bytes:
 
 def _mount_options(mount: Mount) -> bytes:
     flags = mount.flags
-    options = [b"ro" if (flags | mount.vfs.flags) & VFS_RDONLY else b"rw"]
+    options = [b"ro" if flags & VFS_RDONLY else b"rw"]
     options += [text for bit, text in _OPTIONS if flags & bit]
-    if not flags & (VFS_NOATIME | VFS_NODIRATIME):
+    if not flags & (VFS_NOATIME | VFS_STRICTATIME):
         options.append(b"relatime")
     return b",".join(options)
 
 
 def _visible(proc: Proc) -> list[tuple[Mount, bytes]]:
     """Return the mounts below the root of `proc`, with their mount points as it sees them."""
-    table = proc.zone.mounts
+    table = proc.mounts
     root = root_of(proc)
-    if table is None:
-        return []
     return [(mount, mount.path(root)) for mount in table if mount.root.is_below(root)]
 
 
@@ -220,9 +221,27 @@ def mounts(proc: Proc) -> bytes:
     """/proc/PID/mounts."""
     return b"".join(
         b"%s %s %s %s 0 0\n"
-        % (escape(m.source), escape(path), fs_name(m.vfs.name), _mount_options(m))
+        % (escape(m.source), escape(path), fs_name(m.vfs.name), _all_options(m))
         for m, path in _visible(proc)
     )
+
+
+def _all_options(mount: Mount) -> bytes:
+    """Return the options of the mount and of its file system, as one list."""
+    options = _mount_options(mount)
+    if mount.vfs.flags & VFS_RDONLY:
+        options = b"ro" + options[2:]
+    return b",".join([options, *mount.vfs.options])
+
+
+def _optional(mount: Mount) -> bytes:
+    """Return the fields of mountinfo that tell of propagation."""
+    fields = b""
+    if mount.group is not None:
+        fields += b" shared:%d" % mount.group.id
+    if mount.master is not None:
+        fields += b" master:%d" % mount.master.id
+    return fields + b" unbindable" if mount.unbindable else fields
 
 
 def mountinfo(proc: Proc) -> bytes:
@@ -235,14 +254,16 @@ def mountinfo(proc: Proc) -> bytes:
             [b"ro" if mount.vfs.flags & VFS_RDONLY else b"rw", *mount.vfs.options]
         )
         lines.append(
-            b"%d %d %d:%d / %s %s - %s %s %s\n"
+            b"%d %d %d:%d %s %s %s%s - %s %s %s\n"
             % (
                 mount.id,
                 parent,
                 dev >> 32,
                 dev & 0xFFFFFFFF,
+                escape(mount.subpath),
                 escape(path),
                 _mount_options(mount),
+                _optional(mount),
                 fs_name(mount.vfs.name),
                 escape(mount.source),
                 super_options,

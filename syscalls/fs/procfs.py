@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
 from syscalls.caps import LX_CAP_LAST
-from syscalls.fs import proctext
+from syscalls.fs import fstypes, proctext
 from syscalls.fs.pseudo import (
     ROOT_NODEID,
     PseudoDir,
@@ -131,6 +131,7 @@ def fill_root(root: ProcRoot, machine: Any) -> None:
         root.text(name, _constant(text))
     for name, make in proctext.DYNAMIC.items():
         root.text(name, _of_machine(make, machine))
+    root.text(b"filesystems", fstypes.listing)
     _fill_sys(root.directory(b"sys"), machine)
     from syscalls.fs import procipc
 
@@ -244,12 +245,16 @@ class _ZoneName(TextFile):
         self._zone = zone
         self._member = member
 
+    def _names(self) -> Any:
+        lwp = reader()
+        return lwp.proc.uts if lwp is not None else self._zone
+
     def _show(self) -> bytes:
-        value: bytes = getattr(self._zone, self._member)
+        value: bytes = getattr(self._names(), self._member)
         return value + b"\n"
 
     def _change(self, data: bytes) -> None:
-        setattr(self._zone, self._member, data.rstrip(b"\n")[:64])
+        setattr(self._names(), self._member, data.rstrip(b"\n")[:64])
 
 
 class _ZoneNumber(TextFile):

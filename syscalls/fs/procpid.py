@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
-from syscalls.fs import fdinfo, maps, pidtext, procnet
+from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet
+from syscalls.fs.idmap import IdMap, SetGroups
 from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: Bits of a node number that tell the file within a process' directory.
 _NODE_BITS = 12
 _FD_NODES, _FDINFO_NODES = 1024, 2560
+_NS_NODES = 200
 _PER_FD = 1500
 _O_CLOEXEC_LX = 0o2000000
 
@@ -251,8 +253,9 @@ class _Entries:
             b"loginuid": self.text(lambda: b"4294967295", 0o644),
             b"sessionid": self.text(lambda: b"4294967295"),
             b"io": self.text(lambda: pidtext.io(proc), 0o400, guarded=True),
-            b"uid_map": self.text(lambda: b"         0          0 4294967295\n"),
-            b"gid_map": self.text(lambda: b"         0          0 4294967295\n"),
+            b"uid_map": lambda ino: IdMap(vfs, proc, ino, "uids"),
+            b"gid_map": lambda ino: IdMap(vfs, proc, ino, "gids"),
+            b"ns": lambda ino: NsDir(vfs, node, proc, ino),
         }
 
 
@@ -267,7 +270,7 @@ class PidDir(PidNode):
         self.makers = {b"task": lambda ino: TaskDir(vfs, self, proc, ino)} | make.common()
         self.makers |= {
             b"mountstats": make.text(lambda: maps.mountstats(proc), 0o400),
-            b"setgroups": make.text(lambda: b"allow\n"),
+            b"setgroups": lambda ino: SetGroups(vfs, proc, ino),
             b"timerslack_ns": make.text(lambda: _timerslack(proc)),
             b"coredump_filter": make.text(lambda: b"00000033\n"),
         }
@@ -343,6 +346,23 @@ class _Numbered(PidNode):
             if n + 2 >= cookie
         ]
         return found
+
+
+class NsDir(PidNode):
+    """/proc/PID/ns: a magic link for each namespace of the process."""
+
+    __slots__ = ()
+
+    def __init__(self, vfs: PseudoVfs, parent: PidNode, proc: Proc, nodeid: int) -> None:
+        super().__init__(vfs, parent, proc, parent.lwp, nodeid - parent.base, 0o511)
+        self.base = nodeid + _NS_NODES
+        make = _Entries(parent)
+        self.makers = nsfs.entries(proc, make.jump)
+
+    def listing(self) -> Iterable[Dirent]:
+        """Return the links."""
+        self.alive()
+        return nsfs.listing(self.base)
 
 
 class TaskDir(_Numbered):

@@ -310,20 +310,6 @@ def version(machine: Any) -> bytes:
     ).encode()
 
 
-FILESYSTEMS = b"".join(
-    b"nodev\t" + name + b"\n"
-    for name in (
-        b"sysfs",
-        b"tmpfs",
-        b"proc",
-        b"devtmpfs",
-        b"pipefs",
-        b"sockfs",
-        b"devpts",
-        b"overlay",
-    )
-)
-
 DEVICES = b"""Character devices:
   1 mem
   5 /dev/tty
@@ -338,7 +324,6 @@ Block devices:
 #: Files whose text never changes.
 FIXED: dict[bytes, bytes] = {
     b"cmdline": b"console=hvc0 root=lofs rw\n",
-    b"filesystems": FILESYSTEMS,
     b"devices": DEVICES,
     b"partitions": b"major minor  #blocks  name\n\n",
     b"swaps": b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",

@@ -4,8 +4,6 @@ The kernel's `cfork` takes a `ForkSpec`; here Linux's flag word becomes one. The
 is that of copy_process (Linux kernel/fork.c).
 """
 
-# ruff: noqa: ARG001 -- a handler has the C arguments, used or not
-
 from __future__ import annotations
 
 from lxemu.kernel.cpulimit import watch_cpu_limit
@@ -14,15 +12,14 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.signal import SIGCHLD
-from lxemu.kernel.unshare import unshare as kernel_unshare
-from syscalls.abi import CloneFlags, Fd, In, Int, Ptr, Size, ULong, syscall
+from syscalls.abi import CloneFlags, In, Ptr, Size, ULong, syscall
+from syscalls.handlers.namespace import new_views
 from syscalls.handlers.pidfd import open_desc
 from syscalls.handlers.tls import check_child_tls, set_child_tls
 from syscalls.records.process import CloneArgs
 from syscalls.signum import FROM_LX
 
 LX_CSIGNAL = 0xFF
-LX_CLONE_NEWTIME = 0x80
 LX_CLONE_VM = 0x100
 LX_CLONE_FS = 0x200
 LX_CLONE_FILES = 0x400
@@ -40,23 +37,11 @@ LX_CLONE_CHILD_CLEARTID = 0x200000
 LX_CLONE_DETACHED = 0x400000
 LX_CLONE_UNTRACED = 0x800000
 LX_CLONE_CHILD_SETTID = 0x1000000
-LX_CLONE_NEWCGROUP = 0x2000000
-LX_CLONE_NEWUTS = 0x4000000
-LX_CLONE_NEWIPC = 0x8000000
 LX_CLONE_NEWUSER = 0x10000000
 LX_CLONE_NEWPID = 0x20000000
-LX_CLONE_NEWNET = 0x40000000
 LX_CLONE_CLEAR_SIGHAND = 0x100000000
 LX_CLONE_INTO_CGROUP = 0x200000000
 
-_NAMESPACES = (
-    LX_CLONE_NEWNS
-    | LX_CLONE_NEWCGROUP
-    | LX_CLONE_NEWUTS
-    | LX_CLONE_NEWIPC
-    | LX_CLONE_NEWPID
-    | LX_CLONE_NEWNET
-)
 _THREAD_SHARES = LX_CLONE_VM | LX_CLONE_FS | LX_CLONE_FILES | LX_CLONE_SIGHAND
 #: Size of the argument from the member `cgroup` on (CLONE_ARGS_SIZE_VER2).
 _SIZE_WITH_CGROUP = 88
@@ -70,15 +55,16 @@ _CLONE3_FLAGS = 0xFFFFFFFF | LX_CLONE_CLEAR_SIGHAND | LX_CLONE_INTO_CGROUP
 def do_clone(lwp: Lwp, args: CloneArgs) -> int:
     """Make the process or thread that `args` ask for and return its id, as the caller sees it.
 
-    EINVAL for senseless combinations and for what this system has no kind of (namespaces); EPERM
-    for a namespace without privilege; EAGAIN and ENOMEM from the kernel.
+    EINVAL for senseless combinations, EPERM for a namespace without privilege; EAGAIN and ENOMEM
+    from the kernel.
     """
     flags = args.flags
-    _check_flags(lwp, flags)
+    _check_flags(flags)
     if flags & LX_CLONE_PIDFD:
         _check_pidfd(lwp, args)
     tls = args.tls if flags & LX_CLONE_SETTLS else None
     desc = check_child_tls(lwp, tls) if tls is not None else None
+    views = new_views(lwp, flags)
 
     def prepare(new: Lwp) -> None:
         if flags & LX_CLONE_CHILD_CLEARTID:
@@ -87,6 +73,8 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
             _store_tid(new, args.child_tid)
         if tls is not None:
             set_child_tls(new, tls, desc)
+        if views is not None:
+            views.give(new.proc)
         if new.proc is not lwp.proc:
             watch_cpu_limit(new.proc)
         if flags & LX_CLONE_PARENT_SETTID:
@@ -113,7 +101,7 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
     return cfork(lwp, spec).tid
 
 
-def _check_flags(lwp: Lwp, flags: int) -> None:
+def _check_flags(flags: int) -> None:
     if flags & LX_CLONE_FS and flags & (LX_CLONE_NEWNS | LX_CLONE_NEWUSER):
         raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_THREAD and not flags & LX_CLONE_SIGHAND:
@@ -122,12 +110,6 @@ def _check_flags(lwp: Lwp, flags: int) -> None:
         raise KernelError(Errno.EINVAL)
     if flags & LX_CLONE_THREAD and flags & (LX_CLONE_NEWUSER | LX_CLONE_NEWPID):
         raise KernelError(Errno.EINVAL)
-    if flags & LX_CLONE_NEWUSER:
-        raise KernelError(Errno.EINVAL)
-    if flags & _NAMESPACES:
-        # A kernel built without namespaces: privilege is asked for first (copy_namespaces).
-        allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
-        raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
 
 
 def _check_pidfd(lwp: Lwp, args: CloneArgs) -> None:
@@ -210,7 +192,7 @@ def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
         raise KernelError(Errno.EINVAL)
     if args.stack + args.stack_size > _STACK_MAX:
         raise KernelError(Errno.EINVAL)
-    _check_flags(lwp, flags)
+    _check_flags(flags)
     pid = _wanted_tid(lwp, tids)
     if flags & LX_CLONE_INTO_CGROUP:
         raise KernelError(Errno.EBADF)
@@ -254,44 +236,3 @@ def set_tid_address(lwp: Lwp, tidptr: Ptr) -> int:
     """Set where 0 is stored, and a waiter woken, when the thread ends (set_tid_address(2))."""
     lwp.clear_child_tid = tidptr
     return lwp.tid
-
-
-@syscall
-def unshare(lwp: Lwp, flags: CloneFlags) -> int:
-    """Stop sharing a part of the process context (unshare(2)): EINVAL, EPERM.
-
-    Deviation: there are no namespaces; CLONE_NEWUSER is EINVAL, the others EPERM without privilege.
-    """
-    known = _NAMESPACES | LX_CLONE_NEWUSER | LX_CLONE_NEWTIME | _THREAD_SHARES
-    known |= LX_CLONE_THREAD | LX_CLONE_SYSVSEM
-    if flags & ~known:
-        raise KernelError(Errno.EINVAL)
-    _check_unshare(lwp, flags)
-    if flags & LX_CLONE_NEWUSER:
-        raise KernelError(Errno.EINVAL)
-    if flags & (_NAMESPACES | LX_CLONE_NEWTIME):
-        allowed = lwp.proc.cred.crhas(PRIV_SYS_ADMIN)
-        raise KernelError(Errno.EINVAL if allowed else Errno.EPERM)
-    if flags & (LX_CLONE_FS | LX_CLONE_FILES):
-        kernel_unshare(lwp, files=bool(flags & LX_CLONE_FILES), fs=bool(flags & LX_CLONE_FS))
-    return 0
-
-
-def _check_unshare(lwp: Lwp, flags: int) -> None:
-    """EINVAL for what would have to be unshared with others (check_unshare_flags)."""
-    proc, one = lwp.proc, len(lwp.proc.lwps) == 1
-    if flags & (LX_CLONE_THREAD | LX_CLONE_NEWUSER | LX_CLONE_SIGHAND | LX_CLONE_VM) and not one:
-        raise KernelError(Errno.EINVAL)
-    others = (other for other in lwp.machine.procs.values() if other is not proc)
-    shared = any(other.sigacts is proc.sigacts for other in others)
-    if flags & (LX_CLONE_SIGHAND | LX_CLONE_VM) and shared:
-        raise KernelError(Errno.EINVAL)
-    if flags & LX_CLONE_VM and lwp.machine.as_shared(proc):
-        raise KernelError(Errno.EINVAL)
-
-
-@syscall
-def setns(lwp: Lwp, fd: Fd, nstype: Int) -> int:
-    """Join a namespace (setns(2)): EBADF; EINVAL, as no descriptor is one."""
-    lwp.proc.files.get(fd)
-    raise KernelError(Errno.EINVAL)

@@ -27,6 +27,7 @@ from syscalls.abi import (
 from syscalls.abi.pointers import pointer
 from syscalls.caps import caps_of_privs, privs_of_caps
 from syscalls.handlers.ids import find_proc
+from syscalls.handlers.userids import shown_gid, shown_uid, zone_gid, zone_uid
 
 LX_NGROUPS_MAX = 65536
 LX_CAPABILITY_VERSION_1 = 0x19980330
@@ -50,7 +51,7 @@ def _change(lwp: Lwp, **ids: Any) -> int:
 
 
 def _privileged(cred: Cred) -> bool:
-    return cred.crhas(PRIV_PROC_SETID)
+    return cred.own(PRIV_PROC_SETID)
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -59,34 +60,38 @@ def _privileged(cred: Cred) -> bool:
 @syscall
 def getuid(lwp: Lwp) -> Uid:
     """Return the real user id (getuid(2))."""
-    return lwp.proc.cred.ruid
+    cred = lwp.proc.cred
+    return shown_uid(cred, cred.ruid)
 
 
 @syscall
 def geteuid(lwp: Lwp) -> Uid:
     """Return the effective user id (geteuid(2))."""
-    return lwp.proc.cred.euid
+    cred = lwp.proc.cred
+    return shown_uid(cred, cred.euid)
 
 
 @syscall
 def getgid(lwp: Lwp) -> Gid:
     """Return the real group id (getgid(2))."""
-    return lwp.proc.cred.rgid
+    cred = lwp.proc.cred
+    return shown_gid(cred, cred.rgid)
 
 
 @syscall
 def getegid(lwp: Lwp) -> Gid:
     """Return the effective group id (getegid(2))."""
-    return lwp.proc.cred.egid
+    cred = lwp.proc.cred
+    return shown_gid(cred, cred.egid)
 
 
 @syscall
 def getresuid(lwp: Lwp, ruid: Out[Uid], euid: Out[Uid], suid: Out[Uid]) -> int:
     """Return the three user ids (getresuid(2)): EFAULT."""
     cred = lwp.proc.cred
-    ruid.put(cred.ruid)
-    euid.put(cred.euid)
-    suid.put(cred.suid)
+    ruid.put(shown_uid(cred, cred.ruid))
+    euid.put(shown_uid(cred, cred.euid))
+    suid.put(shown_uid(cred, cred.suid))
     return 0
 
 
@@ -94,9 +99,9 @@ def getresuid(lwp: Lwp, ruid: Out[Uid], euid: Out[Uid], suid: Out[Uid]) -> int:
 def getresgid(lwp: Lwp, rgid: Out[Gid], egid: Out[Gid], sgid: Out[Gid]) -> int:
     """Return the three group ids (getresgid(2)): EFAULT."""
     cred = lwp.proc.cred
-    rgid.put(cred.rgid)
-    egid.put(cred.egid)
-    sgid.put(cred.sgid)
+    rgid.put(shown_gid(cred, cred.rgid))
+    egid.put(shown_gid(cred, cred.egid))
+    sgid.put(shown_gid(cred, cred.sgid))
     return 0
 
 
@@ -106,7 +111,8 @@ def getgroups(lwp: Lwp, size: Int, grouplist: Out[Gid]) -> int:
 
     EINVAL, EFAULT.
     """
-    groups = lwp.proc.cred.groups
+    cred = lwp.proc.cred
+    groups = [shown_gid(cred, gid) for gid in cred.groups]
     if size < 0 or 0 < size < len(groups):
         raise KernelError(Errno.EINVAL)
     if size:
@@ -154,6 +160,7 @@ def setuid(lwp: Lwp, uid: Uid) -> int:
     cred = lwp.proc.cred
     if uid == NO_ID:
         raise KernelError(Errno.EINVAL)
+    uid = zone_uid(cred, uid)
     if _privileged(cred):
         return _change(lwp, ruid=uid, euid=uid, suid=uid, fsuid=uid)
     if uid not in (cred.ruid, cred.suid):
@@ -165,7 +172,8 @@ def setuid(lwp: Lwp, uid: Uid) -> int:
 def setreuid(lwp: Lwp, ruid: Uid, euid: Uid) -> int:
     """Set real and effective user id, -1 leaves one alone (setreuid(2)): EPERM."""
     cred = lwp.proc.cred
-    real, effective, saved = _set_two(cred, (cred.ruid, cred.euid, cred.suid), ruid, euid)
+    wanted = zone_uid(cred, ruid), zone_uid(cred, euid)
+    real, effective, saved = _set_two(cred, (cred.ruid, cred.euid, cred.suid), *wanted)
     return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
@@ -174,7 +182,8 @@ def setresuid(lwp: Lwp, ruid: Uid, euid: Uid, suid: Uid) -> int:
     """Set the three user ids, -1 leaves one alone (setresuid(2)): EPERM."""
     cred = lwp.proc.cred
     held = (cred.ruid, cred.euid, cred.suid)
-    real, effective, saved = _set_three(cred, held, (ruid, euid, suid))
+    wanted = zone_uid(cred, ruid), zone_uid(cred, euid), zone_uid(cred, suid)
+    real, effective, saved = _set_three(cred, held, wanted)
     return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
@@ -182,10 +191,15 @@ def setresuid(lwp: Lwp, ruid: Uid, euid: Uid, suid: Uid) -> int:
 def setfsuid(lwp: Lwp, fsuid: Uid) -> Uid:
     """Set the user id for file access; the old one is the result, changed or not (setfsuid(2))."""
     cred = lwp.proc.cred
+    old = shown_uid(cred, cred.fsuid)
+    try:
+        fsuid = zone_uid(cred, fsuid)
+    except KernelError:
+        return old
     allowed = fsuid in (cred.ruid, cred.euid, cred.suid, cred.fsuid) or _privileged(cred)
     if fsuid != NO_ID and allowed:
         _change(lwp, fsuid=fsuid)
-    return cred.fsuid
+    return old
 
 
 # -- group ids ----------------------------------------------------------------------------------
@@ -197,6 +211,7 @@ def setgid(lwp: Lwp, gid: Gid) -> int:
     cred = lwp.proc.cred
     if gid == NO_ID:
         raise KernelError(Errno.EINVAL)
+    gid = zone_gid(cred, gid)
     if _privileged(cred):
         return _change(lwp, rgid=gid, egid=gid, sgid=gid, fsgid=gid)
     if gid not in (cred.rgid, cred.sgid):
@@ -208,7 +223,8 @@ def setgid(lwp: Lwp, gid: Gid) -> int:
 def setregid(lwp: Lwp, rgid: Gid, egid: Gid) -> int:
     """Set real and effective group id, -1 leaves one alone (setregid(2)): EPERM."""
     cred = lwp.proc.cred
-    real, effective, saved = _set_two(cred, (cred.rgid, cred.egid, cred.sgid), rgid, egid)
+    wanted = zone_gid(cred, rgid), zone_gid(cred, egid)
+    real, effective, saved = _set_two(cred, (cred.rgid, cred.egid, cred.sgid), *wanted)
     return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
@@ -217,7 +233,8 @@ def setresgid(lwp: Lwp, rgid: Gid, egid: Gid, sgid: Gid) -> int:
     """Set the three group ids, -1 leaves one alone (setresgid(2)): EPERM."""
     cred = lwp.proc.cred
     held = (cred.rgid, cred.egid, cred.sgid)
-    real, effective, saved = _set_three(cred, held, (rgid, egid, sgid))
+    wanted = zone_gid(cred, rgid), zone_gid(cred, egid), zone_gid(cred, sgid)
+    real, effective, saved = _set_three(cred, held, wanted)
     return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
@@ -225,23 +242,30 @@ def setresgid(lwp: Lwp, rgid: Gid, egid: Gid, sgid: Gid) -> int:
 def setfsgid(lwp: Lwp, fsgid: Gid) -> Gid:
     """Set the group id for file access; the old one is the result, changed or not (setfsgid(2))."""
     cred = lwp.proc.cred
+    old = shown_gid(cred, cred.fsgid)
+    try:
+        fsgid = zone_gid(cred, fsgid)
+    except KernelError:
+        return old
     allowed = fsgid in (cred.rgid, cred.egid, cred.sgid, cred.fsgid) or _privileged(cred)
     if fsgid != NO_ID and allowed:
         _change(lwp, fsgid=fsgid)
-    return cred.fsgid
+    return old
 
 
 @syscall
 def setgroups(lwp: Lwp, size: Int, grouplist: In[Gid]) -> int:
     """Set the supplementary groups (setgroups(2)): EPERM, EINVAL, EFAULT."""
-    if not _privileged(lwp.proc.cred):
+    cred = lwp.proc.cred
+    space = cred.space
+    if not _privileged(cred) or (space is not None and not (space.gids and space.setgroups)):
         raise KernelError(Errno.EPERM)
     if not 0 <= size <= LX_NGROUPS_MAX:
         raise KernelError(Errno.EINVAL)
     groups = grouplist.get_array(size)
     if NO_ID in groups:
         raise KernelError(Errno.EINVAL)
-    return _change(lwp, groups=tuple(sorted(groups)))
+    return _change(lwp, groups=tuple(sorted(zone_gid(cred, gid) for gid in groups)))
 
 
 # -- capabilities -------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def fchdir(lwp: Lwp, fd: Fd) -> int:
 def chroot(lwp: Lwp, path: Path) -> int:
     """Change the root directory."""
     name = _searchable(lwp, locate(lwp, AT_FDCWD, path))
-    if not lwp.proc.cred.crhas(PRIV_PROC_CHROOT):
+    if not lwp.proc.cred.own(PRIV_PROC_CHROOT):
         raise KernelError(Errno.EPERM)
     lwp.proc.fs.root = name
     return 0

@@ -115,7 +115,7 @@ def fstatfs64(lwp: Lwp, fd: Fd, size: Size, buf: Out[Statfs]) -> int:
 @syscall
 def ustat(lwp: Lwp, dev: Dev, buf: Out[Ustat]) -> int:
     """Free space of the file system with a device number."""
-    for mount in lwp.proc.zone.mounts or ():
+    for mount in lwp.proc.mounts:
         if mount.vfs.fsid == dev:
             st = mount.vfs.statvfs()
             buf.put(Ustat(st.bfree & 0x7FFFFFFF, st.ffree))

@@ -29,7 +29,7 @@ def _pipe(lwp: Lwp, pipefd: Out[Int], flags: int) -> int:
     proc = lwp.proc
     files = proc.files
     cloexec = flags & O_CLOEXEC != 0
-    mounts = proc.zone.mounts
+    mounts = proc.mounts
     assert mounts is not None
     reader, writer = mounts.pipefs.pipe(proc.cred, flags)
     try:

@@ -399,7 +399,7 @@ def fdatasync(lwp: Lwp, fd: Fd) -> int:
 @syscall
 def sync(lwp: Lwp) -> int:
     """Write every file system out."""
-    for mount in lwp.proc.zone.mounts or ():
+    for mount in lwp.proc.mounts:
         mount.vfs.sync()
     return 0
 

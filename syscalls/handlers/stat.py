@@ -48,10 +48,13 @@ from syscalls.abi import (
 )
 from syscalls.abi.xlat_file import AT_NOFOLLOW_EMPTY
 from syscalls.handlers.paths import locate, open_file
+from syscalls.handlers.userids import zone_gid, zone_uid
 
 
-def _stat(attr: Vattr) -> Stat:
+def _stat(attr: Vattr, cred: Cred) -> Stat:
     vtype, mode, uid, gid, fsid, nodeid, nlink, size, atime, mtime, ctime, _, rdev, blk, n512 = attr
+    if cred.space is not None:
+        uid, gid = cred.space.uid_inside(uid), cred.space.gid_inside(gid)
     return Stat(
         fsid,
         nodeid,
@@ -72,7 +75,8 @@ def _stat(attr: Vattr) -> Stat:
 @syscall
 def stat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
     """Attributes of a file."""
-    statbuf.put(_stat(locate(lwp, AT_FDCWD, path).vnode.getattr(lwp.proc.cred)))
+    cred = lwp.proc.cred
+    statbuf.put(_stat(locate(lwp, AT_FDCWD, path).vnode.getattr(cred), cred))
     return 0
 
 
@@ -80,7 +84,8 @@ def stat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
 def lstat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
     """Attributes of a file, or of the symbolic link itself."""
     name = locate(lwp, AT_FDCWD, path, At.SYMLINK_NOFOLLOW)
-    statbuf.put(_stat(name.vnode.getattr(lwp.proc.cred)))
+    cred = lwp.proc.cred
+    statbuf.put(_stat(name.vnode.getattr(cred), cred))
     return 0
 
 
@@ -88,7 +93,7 @@ def lstat(lwp: Lwp, path: Path, statbuf: Out[Stat]) -> int:
 def fstat(lwp: Lwp, fd: Fd, statbuf: Out[Stat]) -> int:
     """Attributes of an open file."""
     proc = lwp.proc
-    statbuf.put(_stat(proc.files.get(fd).name.vnode.getattr(proc.cred)))
+    statbuf.put(_stat(proc.files.get(fd).name.vnode.getattr(proc.cred), proc.cred))
     return 0
 
 
@@ -100,7 +105,8 @@ def fstatat(lwp: Lwp, dirfd: DirFd, path: Ptr, statbuf: Out[Stat], flags: AtFlag
     Deviation: AT_NO_AUTOMOUNT has no effect; there is no automounter.
     """
     name = locate(lwp, dirfd, _path(lwp, path, flags), flags)
-    statbuf.put(_stat(name.vnode.getattr(lwp.proc.cred)))
+    cred = lwp.proc.cred
+    statbuf.put(_stat(name.vnode.getattr(cred), cred))
     return 0
 
 
@@ -131,7 +137,12 @@ def statx(
     if sync == At.STATX_FORCE_SYNC | At.STATX_DONT_SYNC:
         raise KernelError(Errno.EINVAL)
     name = locate(lwp, dirfd, _path(lwp, path, flags), flags)
-    statxbuf.put(_statx(name, name.vnode.getattr(lwp.proc.cred)))
+    cred = lwp.proc.cred
+    attr = name.vnode.getattr(cred)
+    if cred.space is not None:
+        uid, gid = cred.space.uid_inside(attr.uid), cred.space.gid_inside(attr.gid)
+        attr = attr._replace(uid=uid, gid=gid)
+    statxbuf.put(_statx(name, attr))
     return 0
 
 
@@ -245,37 +256,36 @@ def fchmodat2(lwp: Lwp, dirfd: DirFd, path: Path, mode: Mode, flags: AtChmod) ->
     return 0
 
 
-def _id(number: int) -> int:
-    return -1 if number == NO_ID else number
+def _chown(lwp: Lwp, name: Name, owner: int, group: int) -> int:
+    cred = lwp.proc.cred
+    uid, gid = zone_uid(cred, owner), zone_gid(cred, group)
+    vn_chown(name, -1 if uid == NO_ID else uid, -1 if gid == NO_ID else gid, cred)
+    return 0
 
 
 @syscall
 def chown(lwp: Lwp, path: Path, owner: Uid, group: Gid) -> int:
     """Set owner and group."""
-    vn_chown(locate(lwp, AT_FDCWD, path), _id(owner), _id(group), lwp.proc.cred)
-    return 0
+    return _chown(lwp, locate(lwp, AT_FDCWD, path), owner, group)
 
 
 @syscall
 def lchown(lwp: Lwp, path: Path, owner: Uid, group: Gid) -> int:
     """Set owner and group, of a symbolic link itself."""
     name = locate(lwp, AT_FDCWD, path, At.SYMLINK_NOFOLLOW)
-    vn_chown(name, _id(owner), _id(group), lwp.proc.cred)
-    return 0
+    return _chown(lwp, name, owner, group)
 
 
 @syscall
 def fchown(lwp: Lwp, fd: Fd, owner: Uid, group: Gid) -> int:
     """Set owner and group of an open file."""
-    vn_chown(open_file(lwp, fd).name, _id(owner), _id(group), lwp.proc.cred)
-    return 0
+    return _chown(lwp, open_file(lwp, fd).name, owner, group)
 
 
 @syscall
 def fchownat(lwp: Lwp, dirfd: DirFd, path: Path, owner: Uid, group: Gid, flags: AtChown) -> int:
     """Set owner and group."""
-    vn_chown(locate(lwp, dirfd, path, flags), _id(owner), _id(group), lwp.proc.cred)
-    return 0
+    return _chown(lwp, locate(lwp, dirfd, path, flags), owner, group)
 
 
 # -- times ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from lxemu.kernel.cred import PRIV_SYS_ACCT, PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.userns import ruled
 from syscalls.abi import (
     GetrandomFlags,
     InBuf,
@@ -43,23 +44,23 @@ def uname(lwp: Lwp, buf: Out[Utsname]) -> int:
 
     An i386 program is told of the 64-bit machine too, unless personality(2) says otherwise.
     """
-    zone = lwp.proc.zone
+    zone, names = lwp.proc.zone, lwp.proc.uts
     linux32 = lwp.proc.personality & LX_PER_MASK == LX_PER_LINUX32
     buf.put(
         Utsname(
             b"Linux",
-            zone.nodename,
+            names.nodename,
             zone.kernel_version.encode(),
             proctext.LX_VERSION.encode(),
             b"i686" if linux32 else b"x86_64",
-            zone.domainname,
+            names.domainname,
         )
     )
     return 0
 
 
 def _new_name(lwp: Lwp, name: int, length: int) -> bytes:
-    if not lwp.proc.cred.crhas(PRIV_SYS_ADMIN):
+    if not ruled(lwp.proc.cred, lwp.proc.uts.owner, PRIV_SYS_ADMIN):
         raise KernelError(Errno.EPERM)
     if not 0 <= length <= LX_NEW_UTS_LEN:
         raise KernelError(Errno.EINVAL)
@@ -69,14 +70,14 @@ def _new_name(lwp: Lwp, name: int, length: int) -> bytes:
 @syscall
 def sethostname(lwp: Lwp, name: InBuf, length: Int) -> int:
     """Set the host name (sethostname(2)): EPERM, EINVAL, EFAULT."""
-    lwp.proc.zone.nodename = _new_name(lwp, name, length)
+    lwp.proc.uts.nodename = _new_name(lwp, name, length)
     return 0
 
 
 @syscall
 def setdomainname(lwp: Lwp, name: InBuf, length: Int) -> int:
     """Set the NIS domain name (setdomainname(2)): EPERM, EINVAL, EFAULT."""
-    lwp.proc.zone.domainname = _new_name(lwp, name, length)
+    lwp.proc.uts.domainname = _new_name(lwp, name, length)
     return 0
 
 

@@ -35,10 +35,11 @@ def vn_chmod(name: Name, mode: int, cred: Cred) -> None:
     check_writable_fs(name)
     vnode = name.vnode
     attr = vnode.getattr(cred)
-    if cred.fsuid != attr.uid and not cred.crhas(PRIV_FILE_OWNER):
+    if cred.fsuid != attr.uid and not cred.over(attr.uid, attr.gid, PRIV_FILE_OWNER):
         raise KernelError(Errno.EPERM)
     mode &= 0o7777
-    if mode & S_ISGID and not cred.groupmember(attr.gid) and not cred.crhas(PRIV_FILE_SETID):
+    may_setid = cred.groupmember(attr.gid) or cred.over(attr.uid, attr.gid, PRIV_FILE_SETID)
+    if mode & S_ISGID and not may_setid:
         mode &= ~S_ISGID
     vnode.setattr(AT_MODE, Vattr(mode=mode), cred)
 
@@ -51,7 +52,7 @@ def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
     check_writable_fs(name)
     vnode = name.vnode
     attr = vnode.getattr(cred)
-    if not cred.crhas(PRIV_FILE_CHOWN):
+    if not cred.over(attr.uid, attr.gid, PRIV_FILE_CHOWN):
         owner = cred.fsuid == attr.uid
         if uid != -1 and not (owner and uid == attr.uid):
             raise KernelError(Errno.EPERM)
@@ -61,7 +62,8 @@ def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
     mode = attr.mode
     if vnode.type != VDIR and mode & (S_ISUID | S_ISGID):
         mode &= ~S_ISUID
-        if mode & 0o010 or not (cred.groupmember(attr.gid) or cred.crhas(PRIV_FILE_SETID)):
+        may_setid = cred.groupmember(attr.gid) or cred.over(attr.uid, attr.gid, PRIV_FILE_SETID)
+        if mode & 0o010 or not may_setid:
             mode &= ~S_ISGID
         mask |= AT_MODE
     vnode.setattr(mask, Vattr(mode=mode, uid=uid, gid=gid), cred)

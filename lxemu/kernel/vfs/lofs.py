@@ -143,6 +143,10 @@ class Lofs(Vfs):
             st.f_namemax,
         )
 
+    def may_write(self) -> bool:
+        """Return whether the guest may be given write access: whoever mounted it decides."""
+        return not self.readonly
+
     def sync(self) -> None:
         """Write dirty mapped pages to the host."""
         for known in list(self.nodes.values()):

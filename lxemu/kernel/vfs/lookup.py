@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.fcntl import MAXNAMELEN, MAXPATHLEN, MAXSYMLINKS
-from lxemu.kernel.vfs.vnode import VDIR, VEXEC, VLNK
+from lxemu.kernel.vfs.vnode import VDIR, VEXEC, VFS_NOSYMFOLLOW, VLNK
 
 if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
@@ -90,6 +90,8 @@ def _walk(start: Name, root: Name, path: bytes, cred: Cred, follow: bool, resolv
             if vnode.type == VLNK and (follow or i <= last):
                 links += 1
                 if links > MAXSYMLINKS or resolve & RESOLVE_NO_SYMLINKS:
+                    raise KernelError(Errno.ELOOP)
+                if child.mount is not None and child.mount.flags & VFS_NOSYMFOLLOW:
                     raise KernelError(Errno.ELOOP)
                 jump = vnode.magic_link()
                 if jump is not None:

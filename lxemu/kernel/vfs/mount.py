@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.fifofs import PipeFs
@@ -21,6 +21,7 @@ from lxemu.kernel.vfs.vnode import VDIR, makedev
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lxemu.kernel.userns import UserSpace
     from lxemu.kernel.vfs.vnode import Vfs, Vnode
 
 #: How many Names a mount keeps alive for the next lookup.
@@ -30,12 +31,36 @@ MAX_MOUNTS = 100_000
 
 
 class PeerGroup:
-    """Mounts that see each other's changes (`peers`), and those that only follow (`followers`)."""
+    """Mounts that see each other's changes, and those that only follow."""
 
     def __init__(self, number: int) -> None:
         self.id = number
-        self.peers: list[Mount] = []
-        self.followers: list[Mount] = []
+        # Weak: a tree that nobody sees any more goes with its last process.
+        self._peers: list[ref[Mount]] = []
+        self._followers: list[ref[Mount]] = []
+
+    @property
+    def peers(self) -> list[Mount]:
+        """The mounts that see each other's changes."""
+        return _live(self._peers)
+
+    @property
+    def followers(self) -> list[Mount]:
+        """The mounts that only follow."""
+        return _live(self._followers)
+
+    def add(self, mount: Mount, *, peer: bool) -> None:
+        """Take in a mount."""
+        (self._peers if peer else self._followers).append(ref(mount))
+
+    def remove(self, mount: Mount) -> None:
+        """Forget a mount."""
+        self._peers = [known for known in self._peers if known() not in (None, mount)]
+        self._followers = [known for known in self._followers if known() not in (None, mount)]
+
+
+def _live(known: list[ref[Mount]]) -> list[Mount]:
+    return [mount for one in known if (mount := one()) is not None]
 
 
 class Mount:
@@ -95,15 +120,14 @@ class Mount:
 
     def join(self, group: PeerGroup | None, master: PeerGroup | None) -> None:
         """Leave the old groups and become a peer of `group`, a follower of `master`."""
-        if self.group is not None:
-            self.group.peers.remove(self)
-        if self.master is not None:
-            self.master.followers.remove(self)
+        for old in (self.group, self.master):
+            if old is not None:
+                old.remove(self)
         self.group, self.master = group, master
         if group is not None:
-            group.peers.append(self)
+            group.add(self, peer=True)
         if master is not None:
-            master.followers.append(self)
+            master.add(self, peer=False)
 
     def receivers(self) -> list[tuple[Mount, bool]]:
         """Return the mounts that follow a change in this one, and whether each is a peer."""
@@ -168,6 +192,9 @@ class MountTable:
             assert vfs is not None
             domain = MountDomain(vfs, devices)
         self.domain = domain
+        #: As a view of a process: its number, and the users' space that rules it.
+        self.number = 0xEFFFFFF8
+        self.owner: UserSpace | None = None
         domain.tables.add(self)
         self.devices = domain.devices
         self.pipefs = domain.pipefs
@@ -340,30 +367,21 @@ class MountTable:
             tree.recent.clear()
             if tree is not mount:
                 _unhang(tree)
-            if not any(tree.vfs is other for other in self.domain.file_systems()):
-                tree.vfs.sync()
-                if not keep:
-                    tree.vfs.unmount()
+            tree.vfs.sync()
+            if not keep and all(tree.vfs is not vfs for vfs in self.domain.file_systems()):
+                tree.vfs.unmount()
 
-    def pivot(self, new: Mount, old: Name) -> None:
-        """Make `new` the root of the tree, and put the old root over `old`, which is below it."""
-        top = self.root.mount
-        assert top is not None
-        covered = new.covered
-        assert covered is not None
+    def pivot(self, root: Mount, new: Mount, old: Name) -> None:
+        """Put `new` in the place of `root`, and `root` over `old`, which is below `new`."""
+        covered = root.covered
         _unhang(new)
-        self._hide_under(new)
-        if old.mount is new and old is new.root:
-            # The old root is stacked on the new one, from where it can be unmounted.
-            _hang(top, new.root)
+        if covered is None:
+            self.root = new.root
         else:
-            _hang(top, topmost(old))
-        self.root = new.root
-
-    @staticmethod
-    def _hide_under(new: Mount) -> None:
-        new.root.parent = None
-        new.root.name = b""
+            _unhang(root)
+            _hang(new, covered)
+        # With `old` the new root itself, the old root is stacked on it: there it can be unmounted.
+        _hang(root, topmost(old))
 
     def copy(self) -> tuple[MountTable, dict[Mount, Mount]]:
         """Return a copy of the table, and which mount of it stands for which of this one."""
@@ -377,20 +395,6 @@ class MountTable:
             new._mounts.append(tree)
         new.root = copy.root
         return new, pairs
-
-    def end(self) -> None:
-        """Take every mount apart: nobody sees the table any more."""
-        top = self.root.mount
-        if top is None or not top.attached:
-            return
-        trees = tree_of(top)
-        for tree in reversed(trees):
-            tree.attached = False
-            tree.join(None, None)
-            tree.recent.clear()
-            _unhang(tree)
-        self._mounts.clear()
-        self.domain.tables.discard(self)
 
 
 # -- the tree of mounts ---------------------------------------------------------------------------

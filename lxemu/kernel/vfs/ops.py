@@ -76,12 +76,16 @@ def check_writable_fs(name: Name) -> None:
 
 def is_owner(vnode: Vnode, cred: Cred) -> bool:
     """Return whether `cred` owns the file or may act as its owner."""
-    return cred.fsuid == vnode.getattr(cred).uid or cred.crhas(PRIV_FILE_OWNER)
+    attr = vnode.getattr(cred)
+    return cred.fsuid == attr.uid or cred.over(attr.uid, attr.gid, PRIV_FILE_OWNER)
 
 
 def _may_create(dirname: Name, cred: Cred) -> None:
     if dirname.unlinked:
         raise KernelError(Errno.ENOENT)
+    space = dirname.vnode.vfs.space
+    if space is not None and not space.maps(cred.fsuid, cred.fsgid):
+        raise KernelError(Errno.EOVERFLOW)
     dirname.vnode.access(VWRITE | VEXEC, cred)
 
 
@@ -90,9 +94,10 @@ def _may_delete(dirname: Name, victim: Name, cred: Cred, want_dir: bool) -> None
     dvp = dirname.vnode
     dvp.access(VWRITE | VEXEC, cred)
     attr = dvp.getattr(cred)
-    if attr.mode & S_ISVTX and not cred.crhas(PRIV_FILE_OWNER):
-        owner = victim.vnode.getattr(cred).uid
-        if cred.fsuid not in (owner, attr.uid):
+    if attr.mode & S_ISVTX:
+        theirs = victim.vnode.getattr(cred)
+        free = cred.fsuid in (theirs.uid, attr.uid)
+        if not free and not cred.over(theirs.uid, theirs.gid, PRIV_FILE_OWNER):
             raise KernelError(Errno.EPERM)
     if want_dir:
         if victim.vnode.type != VDIR:
@@ -110,8 +115,8 @@ def _may_delete(dirname: Name, victim: Name, cred: Cred, want_dir: bool) -> None
 def _create_mode(dvp: Vnode, mode: int, cred: Cred) -> int:
     """Drop S_ISGID from a new group-executable file whose group the caller is not in."""
     if mode & (S_ISGID | 0o010) == (S_ISGID | 0o010) and dvp.mode & S_ISGID:
-        gid = dvp.getattr(cred).gid
-        if not cred.groupmember(gid) and not cred.crhas(PRIV_FILE_SETID):
+        attr = dvp.getattr(cred)
+        if not cred.groupmember(attr.gid) and not cred.over(attr.uid, attr.gid, PRIV_FILE_SETID):
             return mode & ~S_ISGID
     return mode
 

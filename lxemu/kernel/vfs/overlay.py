@@ -50,7 +50,8 @@ _COPY_CHUNK = 1 << 20
 class Overlay(Vfs):
     """`lower`, one or more directories (the first hides the others), under `upper`.
 
-    Files show the device of the first lower root, so that old and new ones look alike.
+    The upper tree is a file system of the overlay's own, or the directory `top` of one. Files show
+    the device `fsid`, or that of the first lower root, so that old and new ones look alike.
     """
 
     name = "overlay"
@@ -60,24 +61,32 @@ class Overlay(Vfs):
         lower: Vnode | Sequence[Vnode],
         upper: Tmpfs,
         *,
+        top: TmpDir | None = None,
+        fsid: int = 0,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         lowers = [lower] if isinstance(lower, Vnode) else list(lower)
         attr = lowers[0].getattr()
-        super().__init__(attr.fsid, now=now)
+        super().__init__(fsid or attr.fsid, now=now)
         self.source = b"overlay"
         self.upper = upper
-        upper.fsid = self.fsid
-        upper.start_nodeids(FIRST_NODEID)
+        self.readonly = False
+        #: The device of files that are (also) in the upper tree.
+        self.shared_upper = top is not None
+        if top is None:
+            upper.fsid = self.fsid
+            upper.start_nodeids(FIRST_NODEID)
         #: Vnode of each file that has been copied up, by its upper file: they say what it was.
         self.copied: dict[Vnode, OvlNode] = {}
         #: Vnode of each other file that is in use, by the lower or upper file.
         self.nodes: dict[Vnode, ref[OvlNode]] = {}
         #: Lower files that have lost a name, and have others.
         self.kept: set[OvlNode] = set()
-        top = upper.root()
-        assert isinstance(top, TmpDir)
-        _copy_attributes(top, attr)
+        if top is None:
+            found = upper.root()
+            assert isinstance(found, TmpDir)
+            top = found
+            _copy_attributes(top, attr)
         self._root = OvlDir(self, top, lowers, None, b"")
         self.copied[top] = self._root
 
@@ -90,11 +99,16 @@ class Overlay(Vfs):
         return self.upper.statvfs()._replace(basetype=self.name, fsid=self.fsid, flag=self.flags)
 
     def unmount(self) -> None:
-        """Forget everything."""
-        self.upper.unmount()
+        """Forget everything; an upper tree of somebody else's stays."""
+        if not self.shared_upper:
+            self.upper.unmount()
         self.copied.clear()
         self.kept.clear()
         self.nodes.clear()
+
+    def may_write(self) -> bool:
+        """Return whether there is an upper tree to write to."""
+        return not self.readonly
 
     def of_upper(self, node: TmpNode, parent: OvlDir, name: bytes) -> OvlNode:
         """Return the vnode of a file of the upper tree."""

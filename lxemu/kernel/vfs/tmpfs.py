@@ -76,6 +76,14 @@ class Tmpfs(Vfs):
         """Return the root directory."""
         return self._root
 
+    def resize(self, size: int | None, inodes: int | None) -> None:
+        """Set other limits, None leaving one alone. Raises EINVAL for less than is in use."""
+        pages = self.max_pages if size is None else size + 4095 >> 12
+        files = self.max_inodes if inodes is None else inodes
+        if (pages and pages < self.npages) or (files and files < self.ninodes):
+            raise KernelError(Errno.EINVAL)
+        self.max_pages, self.max_inodes = pages, files
+
     def charge(self, npages: int) -> None:
         """Account for pages added (or dropped); raises ENOSPC at the limit."""
         self.npages += npages

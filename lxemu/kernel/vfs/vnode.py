@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lxemu.kernel.mm.pagecache import PageCache
+    from lxemu.kernel.userns import UserSpace
     from lxemu.kernel.vfs.file import File
     from lxemu.kernel.vfs.locks import LockList
     from lxemu.kernel.vfs.name import Name
@@ -68,7 +69,7 @@ AT_ATIME = 0x100
 AT_MTIME = 0x200
 AT_CTIME = 0x400
 
-# Flags of a file system or of one mount of it (sys/vfs.h; the last three are ours).
+# Flags of a file system or of one mount of it (sys/vfs.h; those from NOATIME on are ours).
 VFS_RDONLY = 0x1
 VFS_NOSETUID = 0x8
 VFS_NODEVICES = 0x800
@@ -76,6 +77,8 @@ VFS_NOEXEC = 0x1000
 VFS_NOATIME = 0x10000
 VFS_NODIRATIME = 0x20000
 VFS_RELATIME = 0x40000
+VFS_STRICTATIME = 0x80000
+VFS_NOSYMFOLLOW = 0x100000
 
 _READY = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLWRBAND
 
@@ -159,6 +162,8 @@ class Vfs(ABC):
         self.now = now
         self.source = b"none"
         self.options: list[bytes] = []
+        #: The users' space that it was mounted in, None for the zone's.
+        self.space: UserSpace | None = None
 
     @abstractmethod
     def root(self) -> Vnode:
@@ -167,6 +172,15 @@ class Vfs(ABC):
     def statvfs(self) -> Statvfs:
         """Return totals; zeros where the notion makes no sense, as pseudo file systems do."""
         return Statvfs(4096, 4096, 0, 0, 0, 0, 0, self.fsid, self.name, self.flags)
+
+    def remount(self, options: list[bytes]) -> None:
+        """Change options that may be changed while mounted. Raises EINVAL for one that may not."""
+        if options:
+            raise KernelError(Errno.EINVAL)
+
+    def may_write(self) -> bool:
+        """Return whether it can be made writable."""
+        return True
 
     def sync(self) -> None:
         """Write out what is dirty."""
@@ -427,13 +441,13 @@ def vaccess(vtype: int, mode: int, uid: int, gid: int, want: int, cred: Cred) ->
     missing = want & ~have & 7
     if not missing:
         return
-    if missing & VREAD and not cred.crhas(PRIV_FILE_DAC_READ):
+    if missing & VREAD and not cred.over(uid, gid, PRIV_FILE_DAC_READ):
         raise KernelError(Errno.EACCES)
-    if missing & VWRITE and not cred.crhas(PRIV_FILE_DAC_WRITE):
+    if missing & VWRITE and not cred.over(uid, gid, PRIV_FILE_DAC_WRITE):
         raise KernelError(Errno.EACCES)
     if missing & VEXEC:
         if vtype == VDIR:
-            if not cred.crhas(PRIV_FILE_DAC_SEARCH):
+            if not cred.over(uid, gid, PRIV_FILE_DAC_SEARCH):
                 raise KernelError(Errno.EACCES)
-        elif not mode & 0o111 or not cred.crhas(PRIV_FILE_DAC_EXECUTE):
+        elif not mode & 0o111 or not cred.over(uid, gid, PRIV_FILE_DAC_EXECUTE):
             raise KernelError(Errno.EACCES)

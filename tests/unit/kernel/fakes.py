@@ -18,6 +18,7 @@ from lxemu.kernel.proc import FsCtx, Proc
 from lxemu.kernel.sched import Dispatcher
 from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import DEFAULT_ACTIONS, lowest
+from lxemu.kernel.zone import Zone
 
 
 class FakeContext:
@@ -107,7 +108,8 @@ class FakeMachine:
         self.procs = {}
         self.nlwps = 0
         self.pid = 100
-        self.zone = SimpleNamespace(procs=self.procs)
+        self.zone = Zone(b"fake", "6.12.0")
+        self.zone.procs = self.procs
         self.bodies = {}
         self.log = []
         self.waits = {}
