@@ -131,7 +131,7 @@ class Personality:
     its own (`new_stubs`), where it may put others in front.
     """
 
-    __slots__ = ("_compiled", "_stubs", "bits", "leaf", "model", "name", "names", "rows")
+    __slots__ = ("_compiled", "_inner", "_stubs", "bits", "leaf", "model", "name", "names", "rows")
 
     def __init__(self, name: str, model: Model, rows: Iterable[Row]) -> None:
         #: Such as "lx-x86_64"; the names of the stubs begin with it.
@@ -150,6 +150,8 @@ class Personality:
         self._stubs: dict[int, Stub] = {}
         #: Number -> signature (None for nosys and mux rows) of what has been compiled.
         self._compiled: dict[int, Signature | None] = {}
+        #: The same for the calls inside a mux row, by both numbers.
+        self._inner: dict[tuple[int, int], Signature | None] = {}
 
     def __repr__(self) -> str:
         return f"<Personality {self.name}>"
@@ -188,6 +190,29 @@ class Personality:
         if nr not in self._compiled:
             self.compile(nr)
         return self._compiled[nr]
+
+    def inner(
+        self, lwp: Lwp, nr: int, words: Sequence[int]
+    ) -> tuple[str, Signature, Sequence[int]] | None:
+        """Return the call that a mux row would make of *words*: name, signature and arguments.
+
+        None when *nr* is no mux row, or the call inside it is unknown or not implemented. Raises
+        EFAULT, EINVAL.
+        """
+        mux = self.rows[nr].handler if 0 <= nr < SLOTS else None
+        if not isinstance(mux, Mux):
+            return None
+        number, args = mux.fetch(lwp, words[0], words)
+        found = next((row for row in mux.rows if row.nr == number), None)
+        if found is None:
+            return None
+        key = (nr, number)
+        if key not in self._inner:
+            handler = find_handler(found.handler) if isinstance(found.handler, str) else None
+            made = signature(handler, self.model, found.using) if handler is not None else None
+            self._inner[key] = made
+        sig = self._inner[key]
+        return None if sig is None else (found.name, sig, args)
 
     def restartable(self, nr: int) -> bool:
         """Return whether call *nr* starts again after a handler with SA_RESTART."""

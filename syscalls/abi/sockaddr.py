@@ -98,6 +98,6 @@ def copyout_sockaddr(as_: As, data: bytes, addr: int, size_at: int) -> None:
     room = as_.load_s32(size_at)
     if room < 0:
         raise KernelError(Errno.EINVAL)
+    as_.store_s32(size_at, len(data))
     if room:
         as_.copyout(addr, data[:room])
-    as_.store_s32(size_at, len(data))

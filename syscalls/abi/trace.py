@@ -103,6 +103,7 @@ class Call:
         self.args = args
         self.style = style
         self.sig: Signature | None = personality.signature(nr)
+        self._look_inside()
         #: The result as the program sees it, signed; None until the call ends.
         self.result: int | None = None
         #: Linux error number of a failed call, else 0.
@@ -113,6 +114,15 @@ class Call:
         self.next = 0
         #: Values kept from entry to exit by parameter name (the events of poll).
         self.kept: dict[str, Any] = {}
+
+    def _look_inside(self) -> None:
+        """Show the call that socketcall(2) or ipc(2) carries, as strace does."""
+        try:
+            inner = self.personality.inner(self.lwp, self.nr, self.args)
+        except KernelError:
+            return
+        if inner is not None:
+            self.name, self.sig, self.args = inner
 
     def enter(self) -> str:
         """Return the text of the call on entry: without the closing parenthesis."""

@@ -13,6 +13,7 @@ from lxemu.kernel.errno import KernelError
 from syscalls import records as rec
 from syscalls.signum import lx_signal_name
 
+from . import trace_net
 from . import trace_records as records
 from . import trace_text as text
 from .model import LP64
@@ -691,6 +692,7 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "fcntl": fcntl,
     "ioctl": ioctl,
     "prctl": prctl,
+    **trace_net.SPECIAL,
 }
 
 #: Arguments that belong behind all others and are known at the end only; the text begins with
@@ -738,4 +740,5 @@ FINISH: Final[dict[str, Callable[[Call], str]]] = {
     "pselect6": select_result,
     "fcntl": fcntl_result,
     "prctl": prctl_result,
+    "recvmmsg": trace_net.mmsg_result,
 }

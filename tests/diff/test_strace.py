@@ -32,6 +32,9 @@ NAMES = (
     "signals/altstack",
     "signals/mask",
     "creds/setids",
+    "sockets/unix_dgram",
+    "sockets/unix_seqpacket",
+    "sockets/unix_stream",
 )
 CASES = [
     pytest.param(name, abi, id=f"{name}-{abi}", marks=pytest.mark.native(abi))
