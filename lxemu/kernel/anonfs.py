@@ -73,9 +73,11 @@ class AnonFiles:
         name = Name(None, vnode.label, vnode)
         return File(vnode, name, flags | mode, cred)
 
-    def memory_file(self, label: bytes, mode: int, flags: int, cred: Cred) -> File:
+    def memory_file(self, label: bytes, mode: int, flags: int, cred: Cred, seals: int) -> File:
         """Return an open file in memory that has no name; `label` is what a listing shows."""
-        vnode = self.memory.root().tmpfile(mode, cred)
+        from lxemu.kernel.memfile import MemFile
+
+        vnode = MemFile(self.memory, mode, cred, seals)
         name = Name(None, label, vnode)
         name.unlinked = True
         return File(vnode, name, flags | FREAD | FWRITE, cred)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.memfile import SEAL_ALL, MemFile
 from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.fdtable import FdTable
 from lxemu.kernel.vfs.fifofs import FifoVnode
@@ -59,10 +60,7 @@ def dup3(lwp: Lwp, oldfd: Fd, newfd: Fd, flags: Dup3Flags) -> int:
 
 @syscall
 def fcntl(lwp: Lwp, fd: Fd, cmd: FcntlCmd, arg: Ptr) -> int:
-    """Do one of many small things to a descriptor.
-
-    Deviation: seals are refused with EPERM, as on a file sealed against it.
-    """
+    """Do one of many small things to a descriptor."""
     file = lwp.proc.files.get(fd)
     if file.flags & f.O_PATH and cmd not in _PATH_COMMANDS:
         raise KernelError(Errno.EBADF)
@@ -222,24 +220,29 @@ def _pipe_size(lwp: Lwp, file: File, _fd: int, cmd: int, arg: int) -> int:
     return vnode.setsize(size, lwp.proc.cred)
 
 
-# Seals: none can be added, which is what files in memory say when made without them.
+# Seals, of memory files; other files in memory are sealed against getting any.
 
 LX_F_SEAL_SEAL = 1
 
 
-def _memory_only(file: File) -> None:
-    if file.vnode.type != VREG or not isinstance(file.vnode.vfs, Tmpfs):
-        raise KernelError(Errno.EINVAL)
-
-
 def _get_seals(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
-    _memory_only(file)
+    vnode = file.vnode
+    if isinstance(vnode, MemFile):
+        return vnode.seals  # the kernel's bits have the same values
+    if vnode.type != VREG or not isinstance(vnode.vfs, Tmpfs):
+        raise KernelError(Errno.EINVAL)
     return LX_F_SEAL_SEAL
 
 
-def _add_seals(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+def _add_seals(lwp: Lwp, file: File, fd: int, cmd: int, arg: int) -> int:
+    vnode, seals = file.vnode, arg & 0xFFFFFFFF
+    if isinstance(vnode, MemFile):
+        vnode.add_seals(file, seals)
+        return 0
     if file.flags & f.FWRITE:
-        _memory_only(file)
+        if seals & ~SEAL_ALL:
+            raise KernelError(Errno.EINVAL)
+        _get_seals(lwp, file, fd, cmd, arg)
     raise KernelError(Errno.EPERM)
 
 

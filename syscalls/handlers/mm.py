@@ -91,6 +91,7 @@ def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, of
         prot |= mman.PROT_EXEC
     if vnode.map_anon:
         return lwp.as_.map(addr, length, prot, flags | mman.MAP_ANON, None, 0, name=file.name)
+    maxprot = vnode.addmap(prot, flags, maxprot)
     return lwp.as_.map(addr, length, prot, flags, vnode, offset, maxprot=maxprot, name=file.name)
 
 

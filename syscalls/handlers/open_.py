@@ -5,6 +5,7 @@ from __future__ import annotations
 from lxemu.kernel.anonfs import anon_files
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.memfile import SEAL_EXEC, SEAL_SEAL
 from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.name import Name
@@ -177,24 +178,33 @@ LX_MFD_ALLOW_SEALING = 0x02
 LX_MFD_HUGETLB = 0x04
 LX_MFD_NOEXEC_SEAL = 0x08
 LX_MFD_EXEC = 0x10
+LX_MFD_HUGE_MASK = 0x3F << 26
 _MFD_PREFIX = b"/memfd:"
 _MFD_NAME_MAX = 249
 
 
 @syscall
 def memfd_create(lwp: Lwp, name: Ptr, flags: MemfdFlags) -> int:
-    """Make a file that only a descriptor names.
+    """Make a file that only a descriptor names (memfd_create(2)): EINVAL, EFAULT, EMFILE.
 
-    Deviation: there are no seals; sealing a file fails as on one made without MFD_ALLOW_SEALING.
+    There are no huge pages, and no file system of them: MFD_HUGETLB is ENOSYS.
     """
     known = LX_MFD_CLOEXEC | LX_MFD_ALLOW_SEALING | LX_MFD_NOEXEC_SEAL | LX_MFD_EXEC
+    known |= LX_MFD_HUGETLB | (LX_MFD_HUGE_MASK if flags & LX_MFD_HUGETLB else 0)
     both = LX_MFD_NOEXEC_SEAL | LX_MFD_EXEC
     if flags & ~known or flags & both == both:
         raise KernelError(Errno.EINVAL)
     label = copyin_string(lwp.as_, name, _MFD_NAME_MAX + 1, Errno.EINVAL)
     proc = lwp.proc
-    mode = 0o666 if flags & LX_MFD_NOEXEC_SEAL else 0o777
     proc.files.lowest()
+    if flags & LX_MFD_HUGETLB:
+        lwp.machine.unsupported(lwp, "memfd_create", "MFD_HUGETLB")
+        raise KernelError(Errno.ENOSYS)
+    mode, seals = 0o777, SEAL_SEAL
+    if flags & LX_MFD_NOEXEC_SEAL:
+        mode, seals = 0o666, SEAL_EXEC
+    elif flags & LX_MFD_ALLOW_SEALING:
+        seals = 0
     files = anon_files(lwp.machine)
-    file = files.memory_file(_MFD_PREFIX + label, mode, f.O_LARGEFILE, proc.cred)
+    file = files.memory_file(_MFD_PREFIX + label, mode, f.O_LARGEFILE, proc.cred, seals)
     return proc.files.alloc(file, 0, flags & LX_MFD_CLOEXEC != 0)

@@ -391,6 +391,13 @@ class Vnode(ABC):
         """
         return events & _READY, None
 
+    def addmap(self, prot: int, flags: int, maxprot: int) -> int:
+        """Return the largest protection of a new mapping, `maxprot` or less (VOP_ADDMAP).
+
+        The default allows what the open file does. Raises EPERM.
+        """
+        return maxprot
+
     def getpage(self, index: int) -> bytes:
         """Return page `index` of the contents for the page cache, at most 4096 bytes."""
         return self.read(index << 12, 4096)
