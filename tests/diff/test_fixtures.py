@@ -53,7 +53,7 @@ def emulate(name: str, abi: str, scratch: Path, given: dict[str, str]) -> Outcom
 
 @pytest.mark.parametrize(("name", "abi"), CASES, ids=[f"{name}-{abi}" for name, abi in CASES])
 def test_program_behaves_as_natively(name: str, abi: str, tmp_path: Path):
-    given = build.directives(FIXTURES / "src" / f"{name}.c")
+    given = build.directives(build.source_of(name))
     for part in ("native", "guest"):
         (tmp_path / part).mkdir()
     expected = reference(name, abi, tmp_path / "native", given)

@@ -89,7 +89,7 @@ def normal(line: str, names: dict[str, str]) -> str:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="this host has no strace")
 @pytest.mark.parametrize(("name", "abi"), CASES)
 def test_trace_is_that_of_strace(name: str, abi: str, tmp_path: Path):
-    given = build.directives(FIXTURES / "src" / f"{name}.c")
+    given = build.directives(build.source_of(name))
     command = [FIXTURES / "bin" / abi / name, *given.get("args", "").split()]
     traces = {}
     given_env = [word for pair in env_of(given).items() for word in ("-E", "=".join(pair))]
