@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from lxemu.kernel.cred import Cred
+    from lxemu.kernel.errno import KernelError
     from lxemu.kernel.exec import ExecArgs, NewImage
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.mm.as_ import As
@@ -82,6 +83,15 @@ class Brand(Protocol):
 
     def stubs_of(self, lwp: Lwp) -> Any:
         """Return what `lwp` finds its system calls in: `stubs`, or what stands before them."""
+
+    def failure(self, lwp: Lwp, error: KernelError) -> int:
+        """Return what a failed call leaves in the result register of a traced lwp."""
+
+    def restart_call(self, lwp: Lwp, action: SigAction | None) -> None:
+        """Make the call again that the registers of a traced lwp say was interrupted, or end it.
+
+        `action` is that of the signal about to be taken, None without one.
+        """
 
     @property
     def names(self) -> Sequence[str]:

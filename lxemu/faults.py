@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.mm.as_ import FC_NOMAP, FC_OBJERR, FaultAccess, OutOfMemory, SegFault
+from lxemu.kernel.ptrace import stepped
 from lxemu.kernel.sig import die, trapsig
 from lxemu.kernel.signal import (
     BUS_ADRALN,
@@ -29,7 +30,6 @@ from lxemu.kernel.signal import (
     SIGKILL,
     SIGSEGV,
     SIGTRAP,
-    TRAP_TRACE,
     SigInfo,
 )
 
@@ -51,7 +51,10 @@ def fault(lwp: Lwp, vector: int, error: int, cr2: int) -> None:
     if vector == T_DE:
         info = SigInfo(SIGFPE, FPE_INTDIV, addr=pc, trapno=vector)
     elif vector == T_DB:
-        info = SigInfo(SIGTRAP, TRAP_TRACE, addr=pc, trapno=vector)
+        code = stepped(lwp)
+        if not code:
+            return
+        info = SigInfo(SIGTRAP, code, addr=pc, trapno=vector)
     elif vector == T_BP:
         info = SigInfo(SIGTRAP, SI_KERNEL, trapno=vector)
     elif vector == T_UD:

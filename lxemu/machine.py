@@ -251,6 +251,8 @@ class Machine:
         try:
             if not first:
                 self._switch_in(lwp)
+                if lwp.ast:
+                    self.ast(lwp)
             user_loop(lwp)
         except LwpExit:
             return
@@ -276,7 +278,7 @@ class Machine:
     # -- traps ----------------------------------------------------------------------------------
 
     fault = staticmethod(fault)
-    issig = staticmethod(sig.issig)
+    issig = staticmethod(sig.issig_asleep)
     killed = staticmethod(sig.killed)
     sigtoproc = staticmethod(sig.sigtoproc)
     sigtolwp = staticmethod(sig.sigtolwp)
@@ -286,11 +288,15 @@ class Machine:
         while True:
             lwp.ast = False
             if sig.issig(lwp):
+                if lwp.restarting:
+                    lwp.brand.restart_call(lwp, lwp.proc.sigacts[lwp.cursig])
                 if lwp.interrupted:
                     self._end_interrupted(lwp)
                 sig.psig(lwp)
                 lwp.ast = True
                 continue
+            if lwp.restarting:
+                lwp.brand.restart_call(lwp, None)
             if lwp.interrupted:
                 lwp.interrupted = False
                 self._rewind(lwp)
@@ -395,7 +401,7 @@ class Machine:
         self._sigwait.pop(lwp, None)
         if self.engine.owner is lwp:
             self.engine.owner = None
-        if lwp.tid != lwp.proc.pid:
+        if lwp.tid != lwp.proc.pid and lwp.trace is None:
             self.pid_free(lwp.tid)
         if self.tracer is not None:
             self.tracer.lwp_exit(lwp)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.proc import Proc
     from lxemu.loader.elf import ElfImage
     from syscalls.personality import Personality
+    from syscalls.tracing import TracedCalls
 
 #: personality(2) flags that exec minds.
 ADDR_NO_RANDOMIZE: Final = 0x0040000
@@ -47,6 +48,9 @@ VSYSCALLS: Final = {
 
 #: clock_gettime, gettimeofday, time by data model (i386: clock_gettime64 too).
 CLOCK_CALLS: Final = {64: (228, 96, 201), 32: (265, 403, 78, 13)}
+
+#: Number of execve by data model.
+EXECVE: Final = {64: 59, 32: 11}
 
 #: Bytes of the vDSO's __kernel_vsyscall, generously: `int 0x80; ret`, alone in its slot.
 _VSYSCALL_SIZE: Final = 16
@@ -117,7 +121,11 @@ class LxBrand:
         return CLOCK_CALLS[self.bits]
 
     def stubs_of(self, lwp: Lwp) -> Any:
-        """Return what `lwp` finds its calls in: the stubs, or its filters before them."""
+        """Return what `lwp` finds its calls in: the stubs, or what stands before them."""
+        return self.filtered(lwp) if lwp.trace is None else self.traced_calls
+
+    def filtered(self, lwp: Lwp) -> Any:
+        """Return the stubs, with the filters of `lwp` before them if it has any."""
         chain = lwp.call_filter
         if chain is None or self.untraced is not None:
             return self.stubs
@@ -130,6 +138,25 @@ class LxBrand:
             return False
         entry = self.vdso.symbols.get(b"__kernel_vsyscall")
         return entry is None or not 0 <= pc - base - entry < _VSYSCALL_SIZE
+
+    @cached_property
+    def traced_calls(self) -> TracedCalls:
+        """What stands in the place of the stubs for an lwp that is traced."""
+        from syscalls.tracing import TracedCalls
+
+        return TracedCalls(self)
+
+    def restart_call(self, lwp: Lwp, action: SigAction | None) -> None:
+        """Make a traced lwp's interrupted call again, as its registers say (do_signal)."""
+        from syscalls.tracing import restart_call
+
+        restart_call(lwp, action)
+
+    def failure(self, lwp: Lwp, error: KernelError) -> int:
+        """Return what a failed call of a traced lwp leaves in its result register."""
+        from syscalls.tracing import failure
+
+        return failure(lwp, self, error)
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -184,8 +211,10 @@ class LxBrand:
         return write_stack(as_, plan, self.bits)
 
     def exec_commit(self, lwp: Lwp, image: NewImage) -> None:
-        """Set the personality word of the new program."""
+        """Set the personality word of the new program, and what a tracer takes for its call."""
         proc = lwp.proc
+        lwp.syscall_nr = EXECVE[self.bits]
+        lwp.call_bits = self.bits
         if image.secure:
             proc.personality &= ~PER_CLEAR_ON_SETID
         if image.read_implies_exec:

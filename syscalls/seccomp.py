@@ -13,6 +13,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exit import lwp_exit
 from lxemu.kernel.sig import die, trapsig
 from lxemu.kernel.signal import CLD_KILLED, SIGKILL, SIGSYS, SigInfo
+from syscalls.tracing import filter_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,9 +186,9 @@ class Gate:
             return -min(data, _MAX_ERRNO)
         if action == RET_TRAP:
             trapsig(lwp, self._siginfo(lwp, nr, data))
-            return unchanged(lwp)
+            return nr  # the result register is as before the call (syscall_rollback)
         if action == RET_TRACE:
-            return -_LX_ENOSYS  # as where there is no tracer
+            return self._ask_tracer(lwp, data)
         if action == RET_USER_NOTIF:
             return self._ask_listener(lwp, nr, whose)
         # Unknown actions kill the process, as they do in every newer kernel.
@@ -201,6 +202,21 @@ class Gate:
         return SigInfo(
             SIGSYS, _SYS_SECCOMP, errno=reason, addr=lwp.regs.pc, value=nr, err=self.arch
         )
+
+    def _ask_tracer(self, lwp: Lwp, data: int) -> int:
+        """Have the tracer decide; without one that wants to there is no such call.
+
+        What it made of the call is filtered once more, but it is not asked again.
+        """
+        if not filter_stop(lwp, data):
+            return -_LX_ENOSYS
+        nr = lwp.syscall_nr
+        if nr < 0:
+            return unchanged(lwp)
+        action = self._action(lwp, nr)[0] & RET_ACTION
+        if action in (RET_ALLOW, RET_LOG, RET_TRACE):
+            return self._make(lwp, nr)
+        return self._refuse(lwp, nr)
 
     def _ask_listener(self, lwp: Lwp, nr: int, whose: Filter) -> int:
         """Have the listener of the filter decide; without one there is no such call."""

@@ -63,6 +63,20 @@ def _segment(reg: int, doc: str) -> property:
     return property(read, write, doc=doc)
 
 
+#: What `control` returns, by name: its number in the library.
+_CONTROL = {
+    "rflags": uc.REG_RFLAGS,
+    "cs": uc.REG_CS,
+    "ss": uc.REG_SS,
+    "ds": uc.REG_DS,
+    "es": uc.REG_ES,
+    "fs": uc.REG_FS,
+    "gs": uc.REG_GS,
+    "fs_base": uc.REG_FS_BASE,
+    "gs_base": uc.REG_GS_BASE,
+}
+
+
 class Context:
     """Registers of one lwp.
 
@@ -116,6 +130,17 @@ class Context:
     fs_base = _api(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
     gs_base = _api(uc.REG_GS_BASE, "Base address of GS.")
     cr2 = _api(uc.REG_CR2, "Address of the last page fault.")
+
+    def control(self) -> dict[str, int]:
+        """Return flags, segment selectors and bases by name; cheaper than one by one."""
+        values = self.engine.read_many(self, tuple(_CONTROL.values()))
+        return dict(zip(_CONTROL, values, strict=True))
+
+    def set_step(self, on: bool) -> None:
+        """Have the processor trap after each instruction, or no longer."""
+        flags = self.rflags
+        if bool(flags & TF) is not on:
+            self.rflags = flags ^ TF
 
     def set_return(self, value: int) -> None:
         """Set what a system call returns."""

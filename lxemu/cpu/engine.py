@@ -27,7 +27,7 @@ from lxemu.cpu.supervisor import Supervisor
 from lxemu.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lxemu.kernel.mm.page import PhysMem
 
@@ -401,6 +401,11 @@ class Engine:
             return self.binding.read_reg(self.handle, reg)
         with self._borrow(ctx):
             return self.binding.read_reg(self.handle, reg)
+
+    def read_many(self, ctx: Context, regs: Sequence[int]) -> list[int]:
+        """Read several registers of `ctx`."""
+        with self._borrow(ctx):
+            return [self.binding.read_reg(self.handle, reg) for reg in regs]
 
     def write(self, ctx: Context, reg: int, value: int) -> None:
         """Write a register of `ctx` by its number in the library."""

@@ -14,7 +14,9 @@ from lxemu.cpu.trap import NOTHING, SOFTWARE, T_GATE, T_INT80, T_SYSCALL, T_UD
 from lxemu.kernel.errno import Again, Interrupted, KernelError
 
 if TYPE_CHECKING:
-    from lxemu.brand import Brand
+    from collections.abc import Sequence
+
+    from lxemu.brand import Brand, Stub
     from lxemu.cpu.engine import Engine
     from lxemu.kernel.lwp import Lwp
 
@@ -83,13 +85,12 @@ def _no_such_call(lwp: Lwp, brand: Brand, number: int) -> int:
     """Answer a number beyond the brand's table; an IndexError of a handler is a defect."""
     if number < len(brand.stubs):
         raise  # we are called while the IndexError is handled
-    return _dispatch(lwp, brand, number)
+    return _dispatch(lwp, brand, brand.stubs, number)
 
 
-def _dispatch(lwp: Lwp, brand: Brand, number: int) -> int:
+def _dispatch(lwp: Lwp, brand: Brand, stubs: Sequence[Stub], number: int) -> int:
     """Make a call by way of `brand` and return the result as a signed number."""
     try:
-        stubs = lwp.stubs if brand is lwp.brand else brand.stubs_of(lwp)
         if number < len(stubs):
             return int(stubs[number](lwp))
         return int(brand.nosys(lwp, number))
@@ -99,6 +100,8 @@ def _dispatch(lwp: Lwp, brand: Brand, number: int) -> int:
 
 def _failed(lwp: Lwp, error: KernelError) -> int:
     """Return what a failed call returns; one that a signal interrupted may be made again."""
+    if lwp.trace is not None:
+        return lwp.brand.failure(lwp, error)
     if isinstance(error, Interrupted):
         lwp.interrupted = lwp.ast = True
         lwp.again = type(error) is Again
@@ -133,5 +136,6 @@ def _call(lwp: Lwp, engine: Engine, vector: int) -> None:
     lwp.syscall_nr = number = engine.d[0]
     native = vector == T_SYSCALL or engine.bits == 32
     brand = lwp.brand if native else lwp.machine.brand_for(32)
+    stubs = lwp.stubs if native else brand.stubs_of(lwp)
     words = engine.d if engine.bits == 32 else engine.q
-    words[0] = _dispatch(lwp, brand, number)
+    words[0] = _dispatch(lwp, brand, stubs, number)

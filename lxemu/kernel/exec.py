@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lxemu.kernel import ptrace
 from lxemu.kernel.cred import PRIV_BASIC, PRIV_FILE_DAC_READ, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exit import kill_other_lwps
@@ -226,6 +227,7 @@ def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
 def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     """Pass the point of no return: make `image` the program of the process."""
     proc, machine = lwp.proc, lwp.machine
+    old_tid = lwp.tid
     kill_other_lwps(lwp)
     proc.split = False
     lwp.brand.lwp_exit(lwp)
@@ -248,6 +250,7 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     machine.engine.set_mode(lwp.cpu, image.brand.bits, image.pc, image.sp)
     proc.execed = True
     proc.cv_vfork.broadcast()
+    ptrace.executed(lwp, old_tid)
 
 
 def _readable(name: Name, cred: Cred) -> bool:
@@ -266,6 +269,9 @@ def _take_process_id(lwp: Lwp) -> None:
     proc, machine = lwp.proc, lwp.machine
     if lwp.tid == proc.pid:
         return
+    ptrace.drop_leader(proc)
+    if lwp.trace is not None:
+        lwp.trace.tid = proc.pid
     machine.lwp_by_tid.pop(lwp.tid, None)
     machine.pid_free(lwp.tid)
     lwp.tid = proc.pid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from lxemu.kernel import unshare
+from lxemu.kernel import ptrace, unshare
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
 from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
@@ -14,6 +14,7 @@ from lxemu.kernel.signal import (
     CLD_CONTINUED,
     CLD_EXITED,
     CLD_STOPPED,
+    CLD_TRAPPED,
     SA_NOCLDWAIT,
     SI_KERNEL,
     SIG_IGN,
@@ -39,21 +40,27 @@ WNOWAIT = 0x80
 #: all.
 W_NORMAL = 1 << 16
 W_CLONE = 1 << 17
+#: Only what the calling lwp traces itself, not what other lwps of its process do.
+W_OWN = 1 << 18
 
 P_PID, P_PGID, P_ALL = 0, 2, 7
 
 
 class WaitInfo(NamedTuple):
-    """What a wait found: the child, a CLD_* code, exit status or signal, uid, resources used."""
+    """What a wait found: the child, a CLD_* code, exit status or signal, uid, resources used.
+
+    `stop` is that of a tracee (CLD_TRAPPED).
+    """
 
     pid: int
     code: int
     status: int
     uid: int
     usage: Usage
+    stop: ptrace.Stop | None = None
 
 
-def lwp_destroy(lwp: Lwp) -> None:
+def lwp_destroy(lwp: Lwp, code: int, status: int) -> None:
     """Unwind the kernel stack of another lwp, wherever it sleeps, and forget it."""
     if lwp.state == TS_ZOMB:
         return
@@ -64,10 +71,10 @@ def lwp_destroy(lwp: Lwp) -> None:
     if lwp.greenlet and not lwp.greenlet.dead:
         lwp.greenlet.parent = curlwp().greenlet
         lwp.greenlet.throw(LwpExit)
-    _lwp_gone(lwp)
+    _lwp_gone(lwp, code, status)
 
 
-def _lwp_gone(lwp: Lwp) -> None:
+def _lwp_gone(lwp: Lwp, code: int, status: int) -> None:
     proc = lwp.proc
     proc.usage.utime += lwp.cpu_time()
     lwp.state = TS_ZOMB
@@ -79,24 +86,32 @@ def _lwp_gone(lwp: Lwp) -> None:
     proc.cv_vfork.broadcast()
     if lwp.exit_head is not None:
         lwp.exit_head.wakeup(POLLIN | POLLRDNORM | POLLHUP)
+    if lwp.trace is not None or proc.tracees:
+        ptrace.lwp_gone(lwp, code, status)
 
 
-def kill_other_lwps(lwp: Lwp) -> None:
-    """End every other lwp of the process (exit and exec do this first)."""
+def kill_other_lwps(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> None:
+    """End every other lwp of the process (exit and exec do this first).
+
+    `code` and `status` say how, to who traces them.
+    """
     for other in tuple(lwp.proc.lwps):
         if other is not lwp:
             other.brand.lwp_exit(other)
-            lwp_destroy(other)
+            lwp_destroy(other, code, status)
 
 
-def lwp_exit(lwp: Lwp) -> NoReturn:
-    """End the calling lwp; the last one ends the process with status 0 unless told otherwise."""
+def lwp_exit(lwp: Lwp, status: int = 0) -> NoReturn:
+    """End the calling lwp; the last one ends the process with status 0 unless told otherwise.
+
+    `status` is for who traces it.
+    """
     proc = lwp.proc
     if len(proc.lwps) == 1 and not proc.exiting:
-        code, status = proc.group_exit or (CLD_EXITED, 0)
-        proc_exit(lwp, code, status)
+        proc_exit(lwp, *(proc.group_exit or (CLD_EXITED, 0)))
+    ptrace.event_stop(lwp, ptrace.Event.EXIT, (CLD_EXITED, status))
     lwp.brand.lwp_exit(lwp)
-    _lwp_gone(lwp)
+    _lwp_gone(lwp, CLD_EXITED, status)
     raise LwpExit
 
 
@@ -104,12 +119,13 @@ def proc_exit(lwp: Lwp, code: int, status: int) -> NoReturn:
     """End the process of `lwp`: CLD_EXITED with a status, CLD_KILLED or _DUMPED by a signal."""
     proc = lwp.proc
     if not proc.exiting:
-        proc.exiting = True
         proc.stopped = False
-        kill_other_lwps(lwp)
+        kill_other_lwps(lwp, code, status)
+        ptrace.event_stop(lwp, ptrace.Event.EXIT, (code, status))
+        proc.exiting = True
         lwp.brand.lwp_exit(lwp)
         _release(proc)
-        _lwp_gone(lwp)
+        _lwp_gone(lwp, code, status)
         _become_zombie(proc, code, status)
     raise LwpExit
 
@@ -141,12 +157,28 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     machine.proc_exited(proc)
     if proc.exit_head is not None:
         proc.exit_head.wakeup(POLLIN | POLLRDNORM)
+    trace = proc.trace
+    if trace is not None:
+        trace.report = True
+    if trace is not None and trace.tracer.proc is not parent:
+        # The tracer comes first; the parent hears of it when that has waited.
+        trace.tell(code, status)
+    else:
+        tell_death(proc)
+
+
+def tell_death(proc: Proc) -> None:
+    """Tell the parent of a zombie about it; nobody else has an interest in it any more."""
+    machine, parent = proc.machine, proc.parent
+    code, status = proc.wait_code, proc.wait_status
     if parent is None or parent is machine.init:
         freeproc(proc)
         return
     signo = proc.exit_signal
     action = parent.sigacts[SIGCHLD]
     auto = signo == SIGCHLD and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
+    # A parent that traces the process wants to see its end in any case.
+    auto = auto and proc.trace is None
     if signo:
         machine.sigtoproc(parent, signo, proc.child_siginfo(signo, code, status))
     if auto:
@@ -171,6 +203,8 @@ def _reparent_children(proc: Proc) -> list[Pgrp]:
         child.exit_signal = SIGCHLD
         if child.pdeathsig and not child.zombie:
             machine.sigtoproc(child, child.pdeathsig, proc.siginfo(child.pdeathsig))
+        if child.zombie and child.trace is not None:
+            continue  # its tracer comes first
         if child.zombie and new_parent is machine.init:
             freeproc(child)
         elif child.zombie:
@@ -208,6 +242,7 @@ def _leave_terminal(proc: Proc) -> None:
 def freeproc(proc: Proc) -> None:
     """Forget a zombie."""
     parent = proc.parent
+    ptrace.drop_leader(proc)
     if parent is not None:
         if proc in parent.children:
             parent.children.remove(proc)
@@ -233,6 +268,13 @@ def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
                 continue
             found = True
             info = _look(child, options)
+            if info is not None:
+                return info
+        for trace in tuple(proc.tracees):
+            if not _traced(lwp, trace, idtype, ident, options):
+                continue
+            found = True
+            info = _look_tracee(trace, options)
             if info is not None:
                 return info
         if not found:
@@ -261,11 +303,12 @@ def _look(child: Proc, options: int) -> WaitInfo | None:
     code, status = child.wait_code, child.wait_status
     usage = child.usage
     if child.zombie:
-        if not options & WEXITED:
+        elsewhere = child.trace is not None and child.trace.tracer.proc is not child.parent
+        if not options & WEXITED or elsewhere:
             return None
         if not options & WNOWAIT:
             freeproc(child)
-    elif child.stop_report and options & WSTOPPED:
+    elif child.stop_report and options & WSTOPPED and not ptrace.hides_job(child):
         code, status = CLD_STOPPED, child.stop_report
         if not options & WNOWAIT:
             child.stop_report = 0
@@ -276,3 +319,33 @@ def _look(child: Proc, options: int) -> WaitInfo | None:
     else:
         return None
     return WaitInfo(child.pid, code, status, child.cred.ruid, usage)
+
+
+def _traced(lwp: Lwp, trace: ptrace.Trace, idtype: int, ident: int, options: int) -> bool:
+    """Return whether a wait by `lwp` is for this tracee; a dead child was looked at as a child."""
+    if options & W_OWN and trace.tracer is not lwp:
+        return False
+    if idtype == P_PID and trace.tid != ident:
+        return False
+    if idtype == P_PGID and trace.proc.pgrp.pgid != ident:
+        return False
+    return not (trace.proc.zombie and trace.leader and trace.proc.parent is lwp.proc)
+
+
+def _look_tracee(trace: ptrace.Trace, options: int) -> WaitInfo | None:
+    proc = trace.proc
+    if trace.lwp is None:
+        if not trace.report or not options & WEXITED:
+            return None
+        code, status = trace.end or (CLD_EXITED, 0)
+        if trace.leader:
+            code, status = proc.wait_code, proc.wait_status
+        if not options & WNOWAIT:
+            ptrace.reap(trace)
+        return WaitInfo(trace.tid, code, status, proc.cred.ruid, proc.usage)
+    stop = trace.stop
+    if stop is None or not trace.report or trace.listening:
+        return None
+    if not options & WNOWAIT:
+        trace.report = False
+    return WaitInfo(trace.tid, CLD_TRAPPED, stop.sig, proc.cred.ruid, proc.usage, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lxemu.kernel import unshare
+from lxemu.kernel import ptrace, unshare
 from lxemu.kernel.cred import PRIV_SYS_ADMIN, PRIV_SYS_RESOURCE
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
@@ -24,8 +24,9 @@ class ForkSpec:
 
     `thread` makes an lwp of the same process (it shares memory and actions in any case); the
     `share_*` members say what it or a new process shares. `stack` is its first stack pointer, 0 to
-    keep the maker's. `pid` asks for an id, 0 for any. `prepare` is called with the new lwp before
-    it can run (thread pointer, ids to store).
+    keep the maker's. `pid` asks for an id, 0 for any. `traced` lets the maker's tracer trace it in
+    any case, `untraced` not even if it asks for such events. `prepare` is called with the new lwp
+    before it can run (thread pointer, ids to store).
     """
 
     thread: bool = False
@@ -37,6 +38,8 @@ class ForkSpec:
     vfork: bool = False
     same_parent: bool = False
     reset_sigacts: bool = False
+    traced: bool = False
+    untraced: bool = False
     exit_signal: int = SIGCHLD
     stack: int = 0
     pid: int = 0
@@ -58,10 +61,30 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
     except BaseException:
         machine.pid_free(pid)
         raise
+    event = _event(lwp, spec)
+    if event is not None or spec.traced:
+        ptrace.inherit(lwp, new)
     machine.lwp_started(new)
+    if event is not None:
+        ptrace.event_stop(lwp, event, pid)
     if spec.vfork:
         _wait_vfork(lwp, new)
+        ptrace.event_stop(lwp, ptrace.Event.VFORK_DONE, pid)
     return new
+
+
+def _event(lwp: Lwp, spec: ForkSpec) -> ptrace.Event | None:
+    """Return the event that the maker's tracer gets, None if it has not asked for it."""
+    trace = lwp.trace
+    if trace is None or spec.untraced:
+        return None
+    if spec.vfork:
+        event = ptrace.Event.VFORK
+    elif spec.exit_signal != SIGCHLD or spec.thread:
+        event = ptrace.Event.CLONE
+    else:
+        event = ptrace.Event.FORK
+    return event if event in trace.events else None
 
 
 def _too_many(lwp: Lwp) -> bool:
@@ -116,6 +139,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
         SemUndo.share(old, proc)
     proc.brand_data = old.brand_data
     proc.ns = old.ns
+    proc.maker = lwp
     parent.children.append(proc)
     machine.proc_started(proc)
     return proc
@@ -124,6 +148,8 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
 def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     new = Lwp(proc, tid)
     new.cpu.copy_from(lwp)
+    if lwp.trace is not None and (lwp.trace.step or lwp.trace.watches):
+        new.cpu.set_step(False)
     new.brand, new.call_filter = lwp.brand, lwp.call_filter
     new.bind_calls()
     new.sigmask = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask

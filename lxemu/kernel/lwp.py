@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.proc import FsCtx, Proc
+    from lxemu.kernel.ptrace import Trace
     from lxemu.kernel.vfs.fdtable import FdTable
 
 
@@ -42,7 +43,10 @@ class Lwp:
         "ast",
         "brand",
         "brand_data",
+        "call_bits",
         "call_filter",
+        "call_resumed",
+        "call_start",
         "clear_child_tid",
         "cpu",
         "curinfo",
@@ -60,6 +64,8 @@ class Lwp:
         "proc",
         "q",
         "regs",
+        "restart",
+        "restarting",
         "robust_list",
         "sched_policy",
         "sched_priority",
@@ -75,6 +81,7 @@ class Lwp:
         "timed_out",
         "timerslack",
         "tmpmask_set",
+        "trace",
         "utime",
         "wchan",
     )
@@ -90,6 +97,16 @@ class Lwp:
         self.stubs: Any = proc.brand.stubs
         #: What decides which calls it may make, of the brand's making; None: all.
         self.call_filter: Any = None
+        #: Who traces it, and what only a traced lwp needs: the registers may say that the call is
+        #: to be made again (`restarting`), how to go on with it (`restart`); whether the running
+        #: call goes on so (`call_resumed`), the data model of its number. `call_start` is when the
+        #: last call with a relative time-out began (hrtime).
+        self.trace: Trace | None = None
+        self.restarting = False
+        self.restart: Any = None
+        self.call_resumed = False
+        self.call_start = 0
+        self.call_bits = proc.brand.bits
         self.q: Any = machine.engine.q
         self.cpu: Any = machine.engine.new_context()
         self.regs: Any = machine.engine.regs(self)
@@ -127,6 +144,14 @@ class Lwp:
     def bind_calls(self) -> None:
         """Choose the stubs of its system calls anew: its brand, or who watches it, has changed."""
         self.stubs = self.brand.stubs_of(self)
+
+    def call_spent(self) -> int:
+        """Return the ns that a call with a time-out, which was interrupted, has taken already."""
+        now = int(self.machine.clock.hrtime())
+        if self.call_resumed:
+            return now - self.call_start
+        self.call_start = now
+        return 0
 
     def set_tmp_sigmask(self, mask: int) -> None:
         """Block `mask` until the call returns: the old mask is restored, or goes into the frame.

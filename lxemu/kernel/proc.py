@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.ns import Namespaces
     from lxemu.kernel.poll import Pollhead
+    from lxemu.kernel.ptrace import Trace
     from lxemu.kernel.session import Pgrp, Session
     from lxemu.kernel.tty import Tty
     from lxemu.kernel.vfs.fdtable import FdTable
@@ -127,8 +128,10 @@ class Proc:
         "group_exit",
         "ipc",
         "itimers",
+        "job_serial",
         "lwps",
         "machine",
+        "maker",
         "nice",
         "ns",
         "oom_score_adj",
@@ -149,6 +152,8 @@ class Proc:
         "stop_report",
         "stopped",
         "subreaper",
+        "trace",
+        "tracees",
         "usage",
         "wait_code",
         "wait_status",
@@ -194,6 +199,13 @@ class Proc:
         self.stopped = False
         self.stop_report = 0
         self.continued = False
+        #: Counts the stops of the job: an lwp that is traced shows each of them once.
+        self.job_serial = 0
+        #: The lwp that made the process, as long as both are alive.
+        self.maker: Lwp | None = None
+        #: What its lwps trace, and the trace of its own first lwp once that is dead.
+        self.tracees: list[Trace] = []
+        self.trace: Trace | None = None
         self.execed = False
         #: Whether lwps have files or directories of their own (unshare.py).
         self.split = False

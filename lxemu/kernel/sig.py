@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lxemu.kernel import ptrace
 from lxemu.kernel.exit import lwp_exit, proc_exit
 from lxemu.kernel.poll import POLLIN, POLLRDNORM
 from lxemu.kernel.rctl import RLIMIT_CORE, RLIMIT_SIGPENDING
@@ -91,18 +92,25 @@ def _post(proc: Proc, lwp: Lwp | None, sig: int, info: SigInfo | None) -> None:
     elif sig == SIGCONT:
         _discard(proc, STOP_SIGNALS)
         continue_proc(proc, report=True)
+        ptrace.continued(proc)
     elif bit & STOP_SIGNALS:
         _discard(proc, _CONT_BIT)
     takers = [lwp] if lwp is not None else proc.lwps
     blocked = all(taker.sigmask & bit for taker in takers)
     waited = any(taker.machine.sigwaiting(taker) & bit for taker in takers)
-    if not blocked and not waited and sig_ignored(proc, sig):
+    if not blocked and not waited and sig_ignored(proc, sig) and not _is_shown(proc, lwp, sig):
         return
     queue = proc.sigq if lwp is None else lwp.sigq
     queue.post(info if info is not None else SigInfo(sig))
     signal_lwps(takers, bit)
     if proc.sigacts.readers is not None:
         proc.sigacts.readers.wakeup(POLLIN | POLLRDNORM)
+
+
+def _is_shown(proc: Proc, lwp: Lwp | None, sig: int) -> bool:
+    """Return whether a tracer gets to see a signal that would do nothing."""
+    taker = lwp if lwp is not None else proc.lwp(proc.pid)
+    return taker is not None and taker.trace is not None and sig != SIGKILL
 
 
 def signal_lwps(takers: list[Lwp], bit: int) -> None:
@@ -127,7 +135,8 @@ def wake(lwp: Lwp) -> None:
 def killed(lwp: Lwp) -> bool:
     """Return whether a signal that can only end the process is pending for `lwp`."""
     proc = lwp.proc
-    ready = pending(lwp) & (~lwp.sigmask | _KILL_BIT)
+    # The tracer of one that is traced decides about all others.
+    ready = pending(lwp) & (_KILL_BIT if lwp.trace is not None else ~lwp.sigmask | _KILL_BIT)
     while ready:
         sig = lowest(ready)
         ready &= ready - 1
@@ -176,12 +185,20 @@ def issig(lwp: Lwp) -> bool:
     while True:
         if lwp.cursig or proc.exiting:
             return True
-        if proc.stopped and not pending(lwp) & _KILL_BIT:
+        trace = lwp.trace
+        if trace is not None:
+            if ptrace.other_stop(lwp, trace):
+                continue
+        elif proc.stopped and not pending(lwp) & _KILL_BIT:
             _stay_stopped(lwp)
             continue
         info = take(lwp, ~lwp.sigmask | _KILL_BIT)
         if info is None:
             return False
+        if trace is not None and info.signo != SIGKILL:
+            info = ptrace.signalled(lwp, info)
+            if info is None:
+                continue
         sig = info.signo
         handler = proc.sigacts[sig].handler
         if handler == SIG_IGN and sig != SIGKILL:
@@ -191,12 +208,27 @@ def issig(lwp: Lwp) -> bool:
             if action in (Action.IGNORE, Action.CONT):
                 continue
             if action is Action.STOP:
-                if sig == SIGSTOP or not proc.pgrp.orphaned():
+                may_stop = trace is None or trace.may_stop
+                if may_stop and (sig == SIGSTOP or not proc.pgrp.orphaned()):
                     stop_proc(proc, sig)
                 continue
         lwp.machine.trace_signal(lwp, info)
         lwp.cursig, lwp.curinfo = sig, info
         return True
+
+
+def issig_asleep(lwp: Lwp) -> bool:
+    """Look at pending signals in the middle of a call; True if the call must end for them.
+
+    A traced lwp makes its stops when its registers are complete, so it leaves every call first, and
+    makes it again if nothing came of the signal (illumos issig(JUSTLOOKING)).
+    """
+    trace = lwp.trace
+    if trace is None:
+        return issig(lwp)
+    if lwp.cursig or lwp.proc.exiting or ptrace.wants_stop(lwp, trace):
+        return True
+    return bool(pending(lwp) & (~lwp.sigmask | _KILL_BIT))
 
 
 def psig(lwp: Lwp) -> None:
@@ -215,12 +247,16 @@ def psig(lwp: Lwp) -> None:
         proc.sigacts[sig] = action._replace(handler=SIG_DFL)
     saved = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
     lwp.tmpmask_set = False
+    if lwp.trace is not None:
+        ptrace.hide_step(lwp)
     if lwp.brand.sendsig(lwp, sig, info, action, saved) is False:
         return  # The frame did not fit: SIGSEGV is on its way instead.
     mask = lwp.sigmask | action.mask
     if not action.flags & SA_NODEFER:
         mask |= 1 << (sig - 1)
     lwp.set_sigmask(mask)
+    if lwp.trace is not None:
+        ptrace.handler_begins(lwp)
 
 
 def die(lwp: Lwp, sig: int, info: SigInfo) -> None:
@@ -234,6 +270,7 @@ def die(lwp: Lwp, sig: int, info: SigInfo) -> None:
 def stop_proc(proc: Proc, sig: int) -> None:
     """Stop every lwp of `proc` and tell its parent."""
     proc.stopped = True
+    proc.job_serial += 1
     proc.continued = False
     proc.wait_code, proc.wait_status = CLD_STOPPED, sig
     proc.stop_report = sig
@@ -258,14 +295,14 @@ def continue_proc(proc: Proc, *, report: bool) -> None:
 
 def _stay_stopped(lwp: Lwp) -> None:
     proc = lwp.proc
-    while proc.stopped and not pending(lwp) & _KILL_BIT and not proc.exiting:
+    while proc.stopped and not lwp.trace and not pending(lwp) & _KILL_BIT and not proc.exiting:
         proc.cv_stop.wait()
 
 
 def tell_parent(proc: Proc, code: int, status: int) -> None:
     """Send the parent its SIGCHLD for a stop or a continue, and wake its waits."""
     parent = proc.parent
-    if parent is None:
+    if parent is None or ptrace.hides_job(proc):
         return
     if not parent.sigacts[SIGCHLD].flags & SA_NOCLDSTOP:
         sigtoproc(parent, SIGCHLD, proc.child_siginfo(SIGCHLD, code, status))

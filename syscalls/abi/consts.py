@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class At:
     """AT_ flags as handlers get them: illumos sys/fcntl.h; those from 1 << 16 on are ours."""
@@ -152,3 +154,19 @@ P_PIDFD = 100
 W_NOTHREAD = 1 << 18
 #: POLLWRNORM kept apart from POLLOUT (they are one bit in illumos).
 POLL_WRNORM = 0x400
+
+#: What ptrace sees of an interrupted call that is never restarted for a handler: by kind, the
+#: number that the kernel uses inside (ERESTARTNOHAND, ERESTART_RESTARTBLOCK).
+INTERRUPTED: Final[dict[str, int]] = {
+    "pause": 514,
+    "sigsuspend": 514,
+    "rt_sigsuspend": 514,
+    "select": 514,
+    "old_select": 514,
+    "pselect6": 514,
+    "ppoll": 514,
+    "poll": 516,
+    "nanosleep": 516,
+    "clock_nanosleep": 516,
+    "futex": 516,
+}

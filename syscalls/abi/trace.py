@@ -159,7 +159,7 @@ class Call:
 
     def _interrupted(self) -> int:
         """Return what ptrace shows of an interrupted call: EINTR, or a number to restart it by."""
-        from .trace_calls import INTERRUPTED
+        from .consts import INTERRUPTED
 
         if self.sig is None:
             return _EINTR

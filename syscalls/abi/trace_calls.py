@@ -702,21 +702,6 @@ REST: Final[dict[str, Callable[[Call], str]]] = {
     "clone_i386": _clone_rest,
     "clone3": _clone3_rest,
 }
-#: What ptrace sees of an interrupted call that is never restarted for a handler: by kind, the
-#: number that the kernel uses inside (ERESTARTNOHAND, ERESTART_RESTARTBLOCK).
-INTERRUPTED: Final[dict[str, int]] = {
-    "pause": 514,
-    "sigsuspend": 514,
-    "rt_sigsuspend": 514,
-    "select": 514,
-    "old_select": 514,
-    "pselect6": 514,
-    "ppoll": 514,
-    "poll": 516,
-    "nanosleep": 516,
-    "clock_nanosleep": 516,
-    "futex": 516,
-}
 #: Text of calls that take their arguments from elsewhere than the registers.
 ALONE: Final[dict[str, Callable[[Call], str]]] = {
     "rt_sigreturn": sigreturn_mask,

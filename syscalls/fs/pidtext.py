@@ -25,6 +25,7 @@ _STATE_NAMES = {
     "S": "S (sleeping)",
     "D": "D (disk sleep)",
     "T": "T (stopped)",
+    "t": "t (tracing stop)",
     "Z": "Z (zombie)",
 }
 _PAGE = 4096
@@ -52,11 +53,19 @@ def state_letter(proc: Proc, lwp: Lwp | None) -> str:
     if lwp is None:
         # The kernel's own init, which runs no code.
         return "S"
-    if proc.stopped:
+    if lwp.trace is not None:
+        if lwp.trace.stop is not None:
+            return "t"
+    elif proc.stopped:
         return "T"
     if lwp.state in (TS_RUN, TS_ONPROC):
         return "R"
     return "S" if lwp.sleep_sig else "D"
+
+
+def tracer_pid(lwp: Lwp | None) -> int:
+    """Return the pid of the process that traces an lwp, 0 if none does."""
+    return lwp.trace.tracer.proc.pid if lwp is not None and lwp.trace is not None else 0
 
 
 def tty_nr(proc: Proc) -> tuple[int, int]:
@@ -192,7 +201,7 @@ def status(proc: Proc, lwp: Lwp | None) -> bytes:
         "Ngid:\t0",
         f"Pid:\t{tid}",
         f"PPid:\t{proc.ppid}",
-        "TracerPid:\t0",
+        f"TracerPid:\t{tracer_pid(leader)}",
         f"Uid:\t{cred.ruid}\t{cred.euid}\t{cred.suid}\t{cred.fsuid}",
         f"Gid:\t{cred.rgid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}",
         f"FDSize:\t{0 if proc.zombie else fd_size}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm import foreign
+from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
 from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet
 from syscalls.fs.idmap import IdMap, SetGroups
@@ -32,11 +33,7 @@ _O_CLOEXEC_LX = 0o2000000
 def may_access(proc: Proc) -> None:
     """Check that the reader may look into `proc` (ptrace_may_access): EACCES."""
     lwp = reader()
-    if lwp is None or lwp.proc is proc:
-        return
-    mine, theirs = lwp.proc.cred, proc.cred
-    same = mine.fsuid == theirs.ruid == theirs.euid == theirs.suid
-    if not (same and proc.dumpable) and not mine.crhas(PRIV_PROC_OWNER):
+    if lwp is not None and not may_examine(lwp.proc, proc, effective=True):
         raise KernelError(Errno.EACCES)
 
 
@@ -504,22 +501,19 @@ class MemFile(PseudoNode):
         """Read memory: EIO where nothing is mapped, nothing once the process is gone."""
         if self.proc.zombie:
             return b""
-        as_ = self.proc.as_
-        ready = as_.readable_prefix(off, n) if off < as_.task_size else 0
-        if n and not ready:
+        data = foreign.read(self.proc.as_, off, n)
+        if n and not data:
             raise KernelError(Errno.EIO)
-        return as_.copyin(off, ready)
+        return data
 
     def write(self, off: int, data: bytes | memoryview) -> int:
-        """Write memory that the process itself could write: EIO."""
+        """Write memory, private pages even if the process itself may not: EIO."""
         if self.proc.zombie:
             return 0
-        as_ = self.proc.as_
-        ready = as_.writable_prefix(off, len(data)) if off < as_.task_size else 0
-        if data and not ready:
+        done = foreign.write(self.proc.as_, off, data)
+        if data and not done:
             raise KernelError(Errno.EIO)
-        as_.copyout(off, data[:ready])
-        return ready
+        return done
 
 
 __all__ = ["PidDir", "TextLink", "may_access"]

@@ -93,6 +93,8 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
         vfork=bool(flags & LX_CLONE_VFORK),
         same_parent=bool(flags & LX_CLONE_PARENT),
         reset_sigacts=bool(flags & LX_CLONE_CLEAR_SIGHAND),
+        traced=bool(flags & LX_CLONE_PTRACE),
+        untraced=bool(flags & LX_CLONE_UNTRACED),
         exit_signal=args.exit_signal,
         stack=stack,
         pid=args.set_tid,

@@ -135,7 +135,7 @@ def futex(
     if timeout and command in _TIMED:
         when = timeout.get()
         if command == f.LX_FUTEX_WAIT:
-            deadline = when.ns() + lwp.machine.clock.hrtime()
+            deadline = when.ns() + lwp.machine.clock.hrtime() - lwp.call_spent()
         else:
             on_wall = realtime or command == f.LX_FUTEX_LOCK_PI
             deadline = absolute_deadline(lwp, when, realtime=on_wall)

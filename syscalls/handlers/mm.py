@@ -10,11 +10,11 @@ own arguments are here, in the order of Linux mm/mmap.c.
 
 from __future__ import annotations
 
-from lxemu.kernel.cred import PRIV_PROC_OWNER
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.mm import mman
 from lxemu.kernel.mm.as_ import As
+from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, O_PATH
 from lxemu.kernel.vfs.vnode import VFS_NOEXEC
 from syscalls.abi import (
@@ -278,9 +278,7 @@ def _foreign_as(lwp: Lwp, pid: int) -> As:
     target = find_proc(lwp, pid)
     if target.zombie:
         raise KernelError(Errno.ESRCH)
-    mine, theirs = lwp.proc.cred, target.cred
-    same = theirs.ruid == theirs.euid == theirs.suid == mine.ruid
-    if target is not lwp.proc and not same and not mine.crhas(PRIV_PROC_OWNER):
+    if not may_examine(lwp.proc, target):
         raise KernelError(Errno.EPERM)
     return target.as_
 

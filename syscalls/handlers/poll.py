@@ -77,7 +77,7 @@ def _deadline(lwp: Lwp, timeout: int | None) -> int | None:
     if not timeout:
         return timeout
     hrtime: int = lwp.machine.clock.hrtime()
-    return hrtime + timeout
+    return hrtime + timeout - lwp.call_spent()
 
 
 @contextmanager

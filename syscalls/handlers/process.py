@@ -14,7 +14,7 @@ def exit_(lwp: Lwp, status: Int) -> int:
     proc = lwp.proc
     if lwp.tid == proc.pid:
         proc.group_exit = (CLD_EXITED, status & 0xFF)
-    lwp_exit(lwp)
+    lwp_exit(lwp, status & 0xFF)
 
 
 @syscall

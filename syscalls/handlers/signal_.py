@@ -258,9 +258,12 @@ def rt_sigtimedwait(
 def restart_syscall(lwp: Lwp) -> int:
     """Go on with a call that a stop interrupted (restart_syscall(2)): EINTR.
 
-    Here a stop never takes a call out of its sleep, so there is nothing to go on with.
+    A stop takes only the calls of a traced lwp out of their sleep.
     """
-    raise KernelError(Errno.EINTR)
+    again = lwp.restart
+    if again is None:
+        raise KernelError(Errno.EINTR)
+    return int(again(lwp))
 
 
 # -- sending ------------------------------------------------------------------------------------

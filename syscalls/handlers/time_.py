@@ -139,7 +139,7 @@ def _sleep(lwp: Lwp, clock: int, until: int) -> int:
 @syscall(restart=False)
 def nanosleep(lwp: Lwp, req: In[Timespec], rem: Out[Timespec]) -> int:
     """Sleep for a time (nanosleep(2)): EFAULT, EINVAL, EINTR with the rest in `rem`."""
-    until = lwp.machine.clock.hrtime() + req.get().ns()
+    until = lwp.machine.clock.hrtime() + req.get().ns() - lwp.call_spent()
     left = _sleep(lwp, Clock.MONOTONIC, until)
     if left:
         rem.put_if(Timespec.of(left))
@@ -156,7 +156,7 @@ def clock_nanosleep(
         _refuse_sleep(lwp, clockid)
     until = req.get().ns()
     if not flags & TIMER_ABSTIME:
-        until += read_clock(lwp, clockid)
+        until += read_clock(lwp, clockid) - lwp.call_spent()
     left = _sleep(lwp, clockid, until)
     if left:
         if not flags & TIMER_ABSTIME:

@@ -13,6 +13,7 @@ from lxemu.kernel.exit import (
     P_PID,
     W_CLONE,
     W_NORMAL,
+    W_OWN,
     WCONTINUED,
     WEXITED,
     WNOHANG,
@@ -44,6 +45,7 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.handlers.pidfd import find_desc
+from syscalls.handlers.ptrace_ import stop_code
 from syscalls.signum import TO_LX
 
 _PID_INT_MIN = -(1 << 31)
@@ -52,10 +54,11 @@ _PID_INT_MIN = -(1 << 31)
 def filtered(options: int) -> int:
     """Add the brand's choice of children by exit signal: those with SIGCHLD unless told otherwise.
 
-    __WCLONE asks for the others and __WALL for all (eligible_child). __WNOTHREAD means nothing
-    here: children belong to the process.
+    __WCLONE asks for the others and __WALL for all (eligible_child). __WNOTHREAD leaves out what
+    other threads trace; children belong to the process.
     """
-    options &= ~W_NOTHREAD
+    if options & W_NOTHREAD:
+        options = options & ~W_NOTHREAD | W_OWN
     return options if options & (W_NORMAL | W_CLONE) else options | W_NORMAL
 
 
@@ -65,6 +68,8 @@ def wait_status(info: WaitInfo) -> int:
         return (info.status & 0xFF) << 8
     if info.code == CLD_CONTINUED:
         return 0xFFFF
+    if info.stop is not None:
+        return stop_code(info.stop) << 8 | 0x7F
     signo = TO_LX[info.status]
     if info.code == CLD_STOPPED:
         return signo << 8 | 0x7F
@@ -178,6 +183,8 @@ def put_wait_info(lwp: Lwp, addr: int, info: WaitInfo | None) -> None:
     if info is not None:
         head = (TO_LX[SIGCHLD], 0, info.code)
         status = info.status if info.code == CLD_EXITED else TO_LX[info.status]
+        if info.stop is not None:
+            status = stop_code(info.stop)
         tail = (info.pid, info.uid, status)
     as_ = lwp.as_
     as_.copyout(addr, struct.pack("<3i", *head))

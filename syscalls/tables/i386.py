@@ -46,7 +46,7 @@ TABLE: Final[tuple[Row, ...]] = (
     row(23, "setuid", "cred.setuid", using=UID16),
     row(24, "getuid", "cred.getuid", using=UID16, leaf=True),
     row(25, "stime", "time_.stime"),
-    row(26, "ptrace", planned("ptrace")),
+    row(26, "ptrace", "ptrace_.ptrace"),
     row(27, "alarm", "timer.alarm"),
     row(28, "oldfstat", "stat.fstat", using={"Stat": "STAT_OLD"}),
     row(29, "pause", "signal_.pause"),

@@ -110,7 +110,7 @@ TABLE: Final[tuple[Row, ...]] = (
     row(98, "getrusage", "rlimit.getrusage"),
     row(99, "sysinfo", "sysinfo.sysinfo"),
     row(100, "times", "time_.times"),
-    row(101, "ptrace", planned("ptrace")),
+    row(101, "ptrace", "ptrace_.ptrace"),
     row(102, "getuid", "cred.getuid", leaf=True),
     row(103, "syslog", "sysinfo.syslog"),
     row(104, "getgid", "cred.getgid", leaf=True),

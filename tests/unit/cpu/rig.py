@@ -111,7 +111,18 @@ class FakeMachine:
 
 
 class FakeLwp:
-    __slots__ = ("as_", "ast", "brand", "cpu", "machine", "q", "regs", "stubs", "syscall_nr")
+    __slots__ = (
+        "as_",
+        "ast",
+        "brand",
+        "cpu",
+        "machine",
+        "q",
+        "regs",
+        "stubs",
+        "syscall_nr",
+        "trace",
+    )
 
     def __init__(self, machine: FakeMachine, as_: FakeAs, brand: FakeBrand) -> None:
         self.machine, self.as_, self.brand = machine, as_, brand
@@ -121,6 +132,7 @@ class FakeLwp:
         self.regs = machine.engine.regs(self)
         self.ast = False
         self.syscall_nr = -1
+        self.trace = None
 
 
 class Rig:

@@ -55,9 +55,6 @@ class FakeBrand:
     def __init__(self):
         self.delivered = []
 
-    def stubs_of(self, _lwp):
-        return self.stubs
-
     def default_action(self, signo):
         return DEFAULT_ACTIONS[signo]
 
@@ -72,6 +69,9 @@ class FakeBrand:
 
     def lwp_exit(self, lwp):
         pass
+
+    def stubs_of(self, _lwp):
+        return self.stubs
 
     def restartable(self, _nr):
         return True
