@@ -285,7 +285,7 @@ class LxBrand:
             return False
         lwp.syscall_nr = nr = VSYSCALLS[addr]
         try:
-            result = self.stubs_of(lwp)[nr](lwp)
+            result = self.filtered(lwp)[nr](lwp)
         except KernelError as error:
             result = -self.errno_out[error.errno]
         q[0] = result & 0xFFFFFFFFFFFFFFFF
