@@ -32,6 +32,13 @@ class Zone:
         self.boot_hrtime = 0
         self.boot_realtime = 0
         self.forks = 0
+        # What an administrator may change while the system runs.
+        self.inotify_max_queued_events = 16384
+        self.inotify_max_user_instances = 128
+        self.inotify_max_user_watches = 1048576
+        self.aio_max_requests = 65536
+        #: User -> how many event files and watches of files he has.
+        self.event_users: dict[int, tuple[int, int]] = {}
         #: Seconds that the holder of a lease has to give it up.
         self.lease_break_time = 45
         self.ipc: IpcSpace | None = None

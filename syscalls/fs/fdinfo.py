@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.epollfs import EventQueue
 from lxemu.kernel.eventfdfs import EventFd
+from lxemu.kernel.inotifyfs import EventFile
 from lxemu.kernel.procdesc import ProcDesc
 from lxemu.kernel.signalfdfs import SignalFd
 from lxemu.kernel.timerfdfs import TimerFd
@@ -36,6 +37,8 @@ def details(file: File) -> bytes:
         return b"Pid:\t%d\nNSpid:\t%d\n" % (pid, pid)
     if isinstance(vnode, EventQueue):
         return "".join(_interests(vnode)).encode()
+    if isinstance(vnode, EventFile):
+        return "".join(_watches(vnode)).encode()
     return b""
 
 
@@ -54,6 +57,17 @@ def _timerfd(vnode: TimerFd) -> str:
         f"it_value: ({left // _NS}, {left % _NS})\n"
         f"it_interval: ({interval // _NS}, {interval % _NS})\n"
     )
+
+
+def _watches(queue: EventFile) -> list[str]:
+    lines = []
+    for wd, watch in queue.watches_of.items():
+        attr = watch.vnode.getattr()
+        lines.append(
+            f"inotify wd:{wd:x} ino:{attr.nodeid:x} sdev:{attr.fsid & 0xFFFFFFFF:x} "
+            f"mask:{watch.mask:x} ignored_mask:0 \n"
+        )
+    return lines
 
 
 def _interests(queue: EventQueue) -> list[str]:

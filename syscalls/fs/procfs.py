@@ -228,6 +228,10 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
     procipc.fill_limits(files.directory(b"mqueue"), machine, procipc.MQUEUE)
+    files.add(b"aio-max-nr", _ZoneNumber(files.vfs, zone, "aio_max_requests"))
+    watches = files.directory(b"inotify")
+    for name in (b"max_queued_events", b"max_user_instances", b"max_user_watches"):
+        watches.add(name, _ZoneNumber(files.vfs, zone, "inotify_" + name.decode()))
     files.text(b"file-nr", lambda: b"%d\t0\t9223372036854775807\n" % _open_files(machine))
 
 

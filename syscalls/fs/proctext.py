@@ -418,8 +418,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"vfs_cache_pressure": b"100",
     },
     b"fs": {
-        b"aio-max-nr": b"65536",
-        b"aio-nr": b"0",
         b"file-max": b"9223372036854775807",
         b"leases-enable": b"1",
         b"nr_open": b"1048576",
@@ -431,11 +429,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"protected_regular": b"0",
         b"protected_symlinks": b"0",
         b"suid_dumpable": b"0",
-    },
-    b"fs/inotify": {
-        b"max_queued_events": b"16384",
-        b"max_user_instances": b"128",
-        b"max_user_watches": b"1048576",
     },
     b"fs/epoll": {b"max_user_watches": b"5519155"},
     b"net/core": {b"somaxconn": b"4096", b"rmem_max": b"212992", b"wmem_max": b"212992"},

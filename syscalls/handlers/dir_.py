@@ -7,6 +7,7 @@ from collections.abc import Callable
 from lxemu.kernel.cred import PRIV_PROC_CHROOT
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.ops import vn_mkdir, vn_rmdir
 from lxemu.kernel.vfs.vnode import VDIR, VEXEC
@@ -54,7 +55,10 @@ def _getdents(lwp: Lwp, fd: int, dirp: int, count: int, encode: Callable[[Entry]
         raise KernelError(Errno.ENOTDIR)
     if file.name.unlinked:
         raise KernelError(Errno.ENOENT)
-    data, cookie = pack_dirents(encode, vnode.readdir(file.offset), count)
+    entries = vnode.readdir(file.offset)
+    if notify.watching:
+        notify.touched(file.name, notify.IN_ACCESS)
+    data, cookie = pack_dirents(encode, entries, count)
     if cookie is not None:
         lwp.as_.copyout(dirp, data)
         file.offset = cookie

@@ -9,6 +9,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
 from lxemu.kernel.rctl import RLIMIT_FSIZE
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.attr import vn_truncate
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, MAXOFFSET, O_LARGEFILE
 from lxemu.kernel.vfs.file import File
@@ -356,6 +357,8 @@ def fallocate(lwp: Lwp, fd: Fd, mode: FallocMode, offset: Off64, length: Off64) 
     if action != LX_FALLOC_PUNCH_HOLE:
         _check_space(file, length)
         vnode.allocate(offset, length, keep_size=keep)
+    if notify.watching:
+        notify.touched(file.name, notify.IN_MODIFY)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.ops import check_access, check_writable_fs, is_owner
 from lxemu.kernel.vfs.vnode import S_ISVTX, VDIR, VREAD, VREG, VWRITE
@@ -105,6 +106,8 @@ def _set(lwp: Lwp, where: Name, name: bytes, value: int, size: int, flags: int) 
     _permission(lwp, where, name, write=True)
     create, replace = flags & LX_XATTR_CREATE != 0, flags & LX_XATTR_REPLACE != 0
     where.vnode.setxattr(name, data, create=create, replace=replace)
+    if notify.watching:
+        notify.touched(where, notify.IN_ATTRIB)
     return 0
 
 
@@ -200,4 +203,6 @@ def _remove(lwp: Lwp, where: Name, name: bytes) -> int:
     _check_name(name)
     _permission(lwp, where, name, write=True)
     where.vnode.removexattr(name)
+    if notify.watching:
+        notify.touched(where, notify.IN_ATTRIB)
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.cred import PRIV_FILE_CHOWN, PRIV_FILE_OWNER, PRIV_FILE_SETID
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.lease import break_leases
 from lxemu.kernel.vfs.ops import check_access, check_writable_fs, is_owner
 from lxemu.kernel.vfs.vnode import (
@@ -13,6 +14,7 @@ from lxemu.kernel.vfs.vnode import (
     AT_GID,
     AT_MODE,
     AT_MTIME,
+    AT_SIZE,
     AT_UID,
     S_ISGID,
     S_ISUID,
@@ -42,6 +44,8 @@ def vn_chmod(name: Name, mode: int, cred: Cred) -> None:
     if mode & S_ISGID and not may_setid:
         mode &= ~S_ISGID
     vnode.setattr(AT_MODE, Vattr(mode=mode), cred)
+    if notify.watching:
+        notify.changed(name, AT_MODE)
 
 
 def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
@@ -67,6 +71,8 @@ def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
             mode &= ~S_ISGID
         mask |= AT_MODE
     vnode.setattr(mask, Vattr(mode=mode, uid=uid, gid=gid), cred)
+    if notify.watching:
+        notify.changed(name, mask)
 
 
 def vn_utimens(name: Name, atime: int | None, mtime: int | None, cred: Cred, *, now: bool) -> None:
@@ -85,6 +91,8 @@ def vn_utimens(name: Name, atime: int | None, mtime: int | None, cred: Cred, *, 
         vnode.access(VWRITE, cred)
     mask = (AT_ATIME if atime is not None else 0) | (AT_MTIME if mtime is not None else 0)
     vnode.setattr(mask, Vattr(atime=atime or 0, mtime=mtime or 0), cred)
+    if notify.watching:
+        notify.changed(name, mask)
 
 
 def vn_truncate(name: Name, size: int, cred: Cred) -> None:
@@ -105,6 +113,8 @@ def vn_truncate(name: Name, size: int, cred: Cred) -> None:
     if vnode.locks is not None and vnode.locks.leases:
         break_leases(vnode, write=True, wait=True)
     vnode.truncate(size)
+    if notify.watching:
+        notify.changed(name, AT_SIZE)
     drop_setid(name, cred)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.cred import PRIV_FILE_SETID
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.fcntl import (
     FREAD,
     FWRITE,
@@ -20,6 +21,7 @@ from lxemu.kernel.vfs.fcntl import (
     SEEK_HOLE,
     SEEK_SET,
 )
+from lxemu.kernel.vfs.notify import IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY
 from lxemu.kernel.vfs.vnode import (
     AT_MODE,
     S_ISGID,
@@ -101,6 +103,9 @@ class File:
         if self.refcnt:
             return
         vnode = self.vnode
+        if notify.watching and not self.flags & O_PATH:
+            writing = self.flags & FWRITE
+            notify.touched(self.name, IN_CLOSE_WRITE if writing else IN_CLOSE_NOWRITE)
         if self.async_hook is not None:
             self.async_hook.end()
         if self.ofd_locks and vnode.locks is not None:
@@ -110,6 +115,8 @@ class File:
             vnode.wcount -= 1
         if not self.flags & O_PATH:
             vnode.close(self)
+        if notify.watching:
+            notify.check_gone(self.name.vnode)
 
     # -- transfer -------------------------------------------------------------------------------
 
@@ -120,9 +127,12 @@ class File:
         if n > MAXIO:
             n = MAXIO
         if self.stream:
-            return self.vnode.sread(self, n)
-        data = self.vnode.read(self.offset, n)
-        self.offset += len(data)
+            data = self.vnode.sread(self, n)
+        else:
+            data = self.vnode.read(self.offset, n)
+            self.offset += len(data)
+        if notify.watching and data:
+            notify.touched(self.name, IN_ACCESS)
         return data
 
     def write(self, data: bytes | memoryview) -> int:
@@ -135,11 +145,14 @@ class File:
             raise KernelError(Errno.EBADF)
         vnode = self.vnode
         if self.stream:
-            return vnode.swrite(self, data)
-        if flags & O_APPEND:
-            self.offset = vnode.size()
-        n = self._write(self.offset, data)
-        self.offset += n
+            n = vnode.swrite(self, data)
+        else:
+            if flags & O_APPEND:
+                self.offset = vnode.size()
+            n = self._write(self.offset, data)
+            self.offset += n
+        if notify.watching and n:
+            notify.touched(self.name, IN_MODIFY)
         return n
 
     def pread(self, n: int, off: int) -> bytes:
@@ -151,8 +164,12 @@ class File:
         if not self.flags & FREAD:
             raise KernelError(Errno.EBADF)
         if self.stream and not self.vnode.own_position:
-            return self.vnode.sread(self, n)
-        return self.vnode.read(off, min(n, MAXIO))
+            data = self.vnode.sread(self, n)
+        else:
+            data = self.vnode.read(off, min(n, MAXIO))
+        if notify.watching and data:
+            notify.touched(self.name, IN_ACCESS)
+        return data
 
     def pwrite(self, data: bytes | memoryview, off: int) -> int:
         """Write at `off`, leaving the position alone.
@@ -166,10 +183,14 @@ class File:
         if not self.flags & FWRITE:
             raise KernelError(Errno.EBADF)
         if self.stream and not self.vnode.own_position:
-            return self.vnode.swrite(self, data)
-        if self.flags & O_APPEND:
-            off = self.vnode.size()
-        return self._write(off, data)
+            n = self.vnode.swrite(self, data)
+        else:
+            if self.flags & O_APPEND:
+                off = self.vnode.size()
+            n = self._write(off, data)
+        if notify.watching and n:
+            notify.touched(self.name, IN_MODIFY)
+        return n
 
     def _write(self, off: int, data: bytes | memoryview) -> int:
         vnode = self.vnode
@@ -232,6 +253,8 @@ class File:
         if size < 0 or self.vnode.type != VREG or not self.flags & FWRITE:
             raise KernelError(Errno.EINVAL)
         self.vnode.truncate(size)
+        if notify.watching:
+            notify.touched(self.name, IN_MODIFY)
         if self.vnode.mode & _SETID:
             self._clear_setid()
 

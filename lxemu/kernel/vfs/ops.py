@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from lxemu.kernel.cred import PRIV_FILE_OWNER, PRIV_FILE_SETID, PRIV_SYS_DEVICES, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs import fcntl as f
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.lease import break_leases
 from lxemu.kernel.vfs.lookup import Parent, lookup_child, lookup_parent, lookupname
@@ -198,6 +199,8 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
     file.flags &= ~f.O_NOCTTY
     if replacement is not None:
         file.set_vnode(replacement)
+    if notify.watching:
+        notify.touched(name, notify.IN_OPEN)
     return file
 
 
@@ -216,6 +219,8 @@ def _open_regular(file: File, flags: int, created: bool) -> None:
     replacement = vnode.open(file)
     if replacement is not None:
         file.set_vnode(replacement)
+    if notify.watching:
+        notify.touched(file.name, notify.IN_OPEN)
     if truncate:
         file.flags &= ~f.O_TRUNC
         try:
@@ -223,6 +228,8 @@ def _open_regular(file: File, flags: int, created: bool) -> None:
         except KernelError:
             file.vnode.close(file)
             raise
+        if notify.watching:
+            notify.touched(file.name, notify.IN_MODIFY)
     if writing:
         file.vnode.wcount += 1
         file.writer = True
@@ -258,13 +265,20 @@ def _open_create(
         start, path = dirname, name.vnode.readlink()
 
 
+def _entered(dirname: Name, last: bytes, vnode: Vnode) -> Name:
+    """Return the Name of a file that has just been made."""
+    if notify.watching:
+        notify.entry(dirname, last, notify.IN_CREATE, vnode)
+    return dirname.enter(last, vnode)
+
+
 def _create_here(proc: Caller, dirname: Name, last: bytes, mode: int) -> Name:
     check_writable_fs(dirname)
     cred = proc.cred
     _may_create(dirname, cred)
     dvp = dirname.vnode
     mode = _create_mode(dvp, mode & 0o7777 & ~proc.fs.umask, cred)
-    return dirname.enter(last, dvp.create(last, mode, VREG, cred))
+    return _entered(dirname, last, dvp.create(last, mode, VREG, cred))
 
 
 def _open_tmpfile(
@@ -319,7 +333,7 @@ def vn_mkdir(proc: Caller, start: Name, path: bytes, mode: int) -> Name:
     """Make a directory (mkdir(2)); S_ISVTX is kept, set-id bits are not taken from `mode`."""
     dirname, last, _ = _create_parent(proc, start, path, is_dir=True)
     mode = mode & 0o1777 & ~proc.fs.umask
-    return dirname.enter(last, dirname.vnode.mkdir(last, mode, proc.cred))
+    return _entered(dirname, last, dirname.vnode.mkdir(last, mode, proc.cred))
 
 
 def vn_mknod(proc: Caller, start: Name, path: bytes, vtype: int, mode: int, rdev: int = 0) -> Name:
@@ -334,7 +348,7 @@ def vn_mknod(proc: Caller, start: Name, path: bytes, vtype: int, mode: int, rdev
         raise KernelError(Errno.EPERM)
     dvp = dirname.vnode
     mode = _create_mode(dvp, mode & 0o7777 & ~proc.fs.umask, cred)
-    return dirname.enter(last, dvp.create(last, mode, vtype, cred, rdev))
+    return _entered(dirname, last, dvp.create(last, mode, vtype, cred, rdev))
 
 
 def vn_symlink(proc: Caller, target: bytes, start: Name, path: bytes) -> Name:
@@ -344,7 +358,7 @@ def vn_symlink(proc: Caller, target: bytes, start: Name, path: bytes) -> Name:
     if len(target) >= f.MAXPATHLEN:
         raise KernelError(Errno.ENAMETOOLONG)
     dirname, last, _ = _create_parent(proc, start, path, is_dir=False)
-    return dirname.enter(last, dirname.vnode.symlink(last, target, proc.cred))
+    return _entered(dirname, last, dirname.vnode.symlink(last, target, proc.cred))
 
 
 def vn_link(proc: Caller, source: Name, start: Name, path: bytes) -> None:
@@ -369,6 +383,8 @@ def vn_link(proc: Caller, source: Name, start: Name, path: bytes) -> None:
         raise KernelError(Errno.EPERM)
     dirname.vnode.link(vnode, last)
     dirname.enter(last, vnode)
+    if notify.watching:
+        notify.linked(dirname, last, vnode)
 
 
 def link_tmpfile(proc: Caller, file: File, start: Name, path: bytes) -> None:
@@ -399,6 +415,8 @@ def vn_remove(proc: Caller, start: Name, path: bytes) -> None:
     _may_delete(dirname, victim, proc.cred, want_dir=False)
     dirname.vnode.remove(last)
     dirname.forget(last)
+    if notify.watching:
+        notify.removed(dirname, last, victim.vnode)
 
 
 def vn_rmdir(proc: Caller, start: Name, path: bytes) -> None:
@@ -412,6 +430,8 @@ def vn_rmdir(proc: Caller, start: Name, path: bytes) -> None:
     _may_delete(dirname, victim, proc.cred, want_dir=True)
     dirname.vnode.rmdir(last)
     dirname.forget(last)
+    if notify.watching:
+        notify.removed(dirname, last, victim.vnode)
 
 
 def vn_rename(
@@ -460,9 +480,15 @@ def vn_rename(
     if exchange:
         olddir.vnode.exchange(old, newdir.vnode, new)
         olddir.exchanged(old, newdir, new)
+        if notify.watching and target is not None:
+            notify.renamed(olddir, old, newdir, new, source.vnode, None)
+            notify.renamed(newdir, new, olddir, old, target.vnode, None)
     else:
         olddir.vnode.rename(old, newdir.vnode, new)
         olddir.moved(old, newdir, new)
+        if notify.watching:
+            over = target.vnode if target is not None else None
+            notify.renamed(olddir, old, newdir, new, source.vnode, over)
 
 
 def _rename_checks(

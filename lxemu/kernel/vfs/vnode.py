@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.vfs.file import File
     from lxemu.kernel.vfs.locks import LockList
     from lxemu.kernel.vfs.name import Name
+    from lxemu.kernel.vfs.notify import Watch
 
 # Types of vnode (enum vtype).
 VNON = 0
@@ -197,10 +198,11 @@ class Vnode(ABC):
     `stream` is (a weak reference to) the fifo, device or socket behind a node of such type.
     `own_position` says that reads and writes go through sread and swrite although the type is not a
     stream's, because the position lives elsewhere; `map_anon` that a mapping is anonymous memory.
+    `watchers` are those who want to know what happens to the file (see notify.py).
     `wcount` counts open writers, or is negative while the file is being executed.
     """
 
-    __slots__ = ("__weakref__", "locks", "mode", "stream", "type", "vfs", "wcount")
+    __slots__ = ("__weakref__", "locks", "mode", "stream", "type", "vfs", "watchers", "wcount")
 
     own_position = False
     map_anon = False
@@ -217,6 +219,7 @@ class Vnode(ABC):
         self.mode = mode
         self.stream: Any = None
         self.locks: LockList | None = None
+        self.watchers: list[Watch] | None = None
         self.wcount = 0
 
     @property
