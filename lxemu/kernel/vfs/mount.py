@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, ref
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.fifofs import PipeFs
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.specfs import DevSwitch
@@ -369,6 +370,7 @@ class MountTable:
                 _unhang(tree)
             tree.vfs.sync()
             if not keep and all(tree.vfs is not vfs for vfs in self.domain.file_systems()):
+                notify.unmounted(tree.vfs)
                 tree.vfs.unmount()
 
     def pivot(self, root: Mount, new: Mount, old: Name) -> None:
