@@ -19,7 +19,8 @@ def find_leaks(machine: Machine) -> list[str]:
         for proc in machine.procs.values()
         if proc is not machine.init
     ]
-    found += [f"lwp {tid}" for tid in machine.lwp_by_tid]
+    threads = machine.lwp_by_tid.items()
+    found += [f"lwp {tid}" for tid, lwp in threads if lwp.proc is not machine.init]
     if machine.procs and len(machine.procs) > 1:
         return found
     if machine.uwait.queues:

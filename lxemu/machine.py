@@ -28,7 +28,7 @@ from lxemu.kernel.lwp import Lwp, LwpExit
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.page import PhysMem
 from lxemu.kernel.proc import FsCtx, Proc
-from lxemu.kernel.sched import Dispatcher
+from lxemu.kernel.sched import TS_SLEEP, Dispatcher
 from lxemu.kernel.session import Pgrp, Session
 from lxemu.kernel.signal import CLD_EXITED, SA_RESTART, SIGSYS, SigInfo
 from lxemu.kernel.vfs.fdtable import FdTable
@@ -167,6 +167,9 @@ class Machine:
         init.files = FdTable()
         init.as_ = self.new_as()
         self.procs[1] = init
+        # It never runs; those who ask for its priority or limits find something to look at.
+        self.lwp_by_tid[1] = Lwp(init, 1)
+        self.lwp_by_tid[1].state = TS_SLEEP
         return init
 
     def new_as(self) -> As:
@@ -328,7 +331,7 @@ class Machine:
         self.disp.host_events()
         self.disp.run_callouts()
         self.disp.poll_host(0)
-        self.disp.yield_(lwp)
+        self.disp.quantum_over(lwp)
         if lwp.ast:
             self.ast(lwp)
 
@@ -403,6 +406,8 @@ class Machine:
             self.engine.owner = None
         if lwp.tid != lwp.proc.pid and lwp.trace is None:
             self.pid_free(lwp.tid)
+        else:
+            lwp.proc.leader = lwp
         if self.tracer is not None:
             self.tracer.lwp_exit(lwp)
 

@@ -18,6 +18,7 @@ from syscalls import sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
 from syscalls.exec_stack import LxProcData, write_stack
 from syscalls.handlers.robust import release_futexes, wake_shared
+from syscalls.handlers.sched_ import LX_SCHED_RESET_ON_FORK, reset_on_fork
 from syscalls.signum import FROM_LX, sigset_to_lx
 from syscalls.vdso import Vdso, Vvar
 
@@ -225,6 +226,8 @@ class LxBrand:
     def forklwp(self, old: Lwp, new: Lwp) -> None:
         """Give the new lwp what it inherits; segment bases came with its context."""
         new.brand_data = old.brand_data
+        if old.sched_policy & LX_SCHED_RESET_ON_FORK:
+            reset_on_fork(new)
 
     def lwp_exit(self, lwp: Lwp) -> None:
         """Let go of what the lwp holds in user memory: locks, then its id (mm_release)."""

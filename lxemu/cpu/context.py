@@ -28,6 +28,7 @@ NAMES = (
 FXSAVE_SIZE = 512
 _MXCSR_MASK = 0xFFFF  # what FXSAVE reports on processors with denormals-are-zero
 NO_TLS = (0, 0, 0)
+CR4_TSD = 1 << 2
 
 
 def _gpr(index: int) -> property:
@@ -141,6 +142,16 @@ class Context:
         flags = self.rflags
         if bool(flags & TF) is not on:
             self.rflags = flags ^ TF
+
+    @property
+    def tsc(self) -> bool:
+        """Whether user mode may read the time stamp counter; rdtsc is #GP otherwise."""
+        return not self.engine.read(self, uc.REG_CR4) & CR4_TSD
+
+    def set_tsc(self, allowed: bool) -> None:
+        """Let user mode read the time stamp counter, or not."""
+        control = self.engine.read(self, uc.REG_CR4)
+        self.engine.write(self, uc.REG_CR4, control & ~CR4_TSD if allowed else control | CR4_TSD)
 
     def set_return(self, value: int) -> None:
         """Set what a system call returns."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel import ptrace
-from lxemu.kernel.cred import PRIV_BASIC, PRIV_FILE_DAC_READ, PRIV_ZONE, Cred
+from lxemu.kernel.cred import PRIV_FILE_DAC_READ, SECURE_KEEP_PRIVS, Cred, exec_privileges
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exit import kill_other_lwps
 from lxemu.kernel.rctl import RLIMIT_STACK
@@ -205,11 +205,8 @@ def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
         # Without group execute permission the bit means mandatory locking, not set-group-id.
         if attr.mode & S_ISGID and attr.mode & 0o010 and mapped:
             egid = attr.gid
-    if old.root in (old.ruid, euid):
-        permitted = (old.inheritable | old.bounding) & PRIV_ZONE
-        privs = permitted if euid == old.root else PRIV_BASIC
-    else:
-        permitted = privs = PRIV_BASIC
+    setid = euid != old.euid or egid != old.egid
+    privs, permitted, ambient = exec_privileges(old, old.ruid, euid, setid=setid)
     cred = old.with_(
         euid=euid,
         suid=euid,
@@ -219,7 +216,8 @@ def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
         fsgid=egid,
         privs=privs,
         permitted=permitted,
-        keep_privs=False,
+        ambient=ambient,
+        secure=old.secure & ~SECURE_KEEP_PRIVS,
     )
     return cred, euid != old.ruid or egid != old.rgid
 

@@ -131,7 +131,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     proc.session, proc.pgrp, proc.ctty = old.session, old.pgrp, old.ctty
     proc.pgrp.members.append(proc)
     proc.nice, proc.dumpable, proc.personality = old.nice, old.dumpable, old.personality
-    proc.oom_score_adj = old.oom_score_adj
+    proc.oom_score_adj, proc.large_pages_off = old.oom_score_adj, old.large_pages_off
     proc.ipc = old.ipc
     if spec.share_semundo:
         from lxemu.kernel.ipc.sem import SemUndo
@@ -156,9 +156,12 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     # A new stack makes the old alternate stack meaningless; vfork and fork keep it
     # (sigaltstack(2)).
     new.altstack = (0, 0, SS_DISABLE) if spec.share_as and not spec.vfork else lwp.altstack
-    new.nice, new.name = lwp.nice, lwp.name
+    new.nice, new.charged, new.name = lwp.nice, lwp.charged, lwp.name
     new.sched_policy, new.sched_priority = lwp.sched_policy, lwp.sched_priority
-    new.timerslack = lwp.timerslack
+    new.sched_deadline, new.io_priority = lwp.sched_deadline, lwp.io_priority
+    new.mem_policy = lwp.mem_policy
+    # What the maker has now is the new lwp's default too (prctl(2), PR_SET_TIMERSLACK).
+    new.timerslack = new.default_slack = lwp.timerslack
     if spec.thread:
         unshare.inherit(lwp, new, files=spec.share_files, fs=spec.share_fs)
     proc.lwps.append(new)

@@ -47,16 +47,20 @@ class Lwp:
         "call_filter",
         "call_resumed",
         "call_start",
+        "charged",
         "clear_child_tid",
         "cpu",
         "curinfo",
         "cursig",
+        "default_slack",
         "exit_head",
         "files",
         "fs",
         "greenlet",
         "interrupted",
+        "io_priority",
         "machine",
+        "mem_policy",
         "name",
         "nice",
         "oldmask",
@@ -67,6 +71,7 @@ class Lwp:
         "restart",
         "restarting",
         "robust_list",
+        "sched_deadline",
         "sched_policy",
         "sched_priority",
         "sigmask",
@@ -125,9 +130,14 @@ class Lwp:
         self.robust_list = (0, 0)
         self.name = proc.comm
         self.nice = 0
+        self.charged = 0.0  # quanta, weighed by `nice`
         self.sched_policy = 0
         self.sched_priority = 0
-        self.timerslack = 50_000
+        # Run time, deadline and period in ns; the brand's I/O priority and memory policy.
+        self.sched_deadline = (0, 0, 0)
+        self.io_priority = 0
+        self.mem_policy = (0, 0)
+        self.timerslack = self.default_slack = 50_000  # ns
         self.state = TS_RUN
         self.wchan: CondVar | None = None
         self.sleep_sig = self.sleep_kill = False

@@ -129,6 +129,8 @@ class Proc:
         "ipc",
         "itimers",
         "job_serial",
+        "large_pages_off",
+        "leader",
         "lwps",
         "machine",
         "maker",
@@ -222,6 +224,8 @@ class Proc:
         self.subreaper = False
         self.dumpable = 1
         self.personality = 0
+        self.leader: Lwp | None = None  # the first lwp once it has ended: a zombie has its priority
+        self.large_pages_off = False
         self.nice = 0
         self.oom_score_adj = 0
         #: The IPC objects that it sees, None for the zone's; what its semaphore operations undo.

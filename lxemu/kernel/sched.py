@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 TS_SLEEP, TS_RUN, TS_ONPROC, TS_ZOMB = range(4)
 
 
+#: What a quantum costs relative to one nice step less, and what a sleeper gets back at most.
+NICE_COST = 1.25
+SLEEPER_CREDIT = 8.0
+
+
+def _charged(lwp: Lwp) -> float:
+    return lwp.charged
+
+
 class Callout:
     """A function to call at a time; `untimeout` clears it."""
 
@@ -90,6 +99,22 @@ class Dispatcher:
             lwp.state = TS_RUN
             self.runq.append(lwp)
             self.swtch(lwp)
+
+    def quantum_over(self, lwp: Lwp) -> None:
+        """Charge a quantum to the running `lwp`, and let the one that has had least go on.
+
+        A quantum counts for more the nicer an lwp is, so its share falls by about a quarter with
+        each step. One that has slept long is not owed all that it has missed.
+        """
+        if not self.runq:
+            return
+        neediest = min(self.runq, key=_charged)
+        least = neediest.charged
+        lwp.charged = max(lwp.charged, least - SLEEPER_CREDIT) + NICE_COST**lwp.nice
+        if lwp.charged >= least:
+            self.runq.remove(neediest)
+            self.runq.appendleft(neediest)
+            self.yield_(lwp)
 
     def swtch(self, lwp: Lwp) -> None:
         """Give the processor away; returns when `lwp` runs again, its user state live."""

@@ -220,7 +220,7 @@ def status(proc: Proc, lwp: Lwp | None) -> bytes:
         f"CapPrm:\t{caps_of_privs(cred.permitted):016x}",
         f"CapEff:\t{caps_of_privs(cred.privs):016x}",
         f"CapBnd:\t{caps_of_privs(cred.bounding):016x}",
-        f"CapAmb:\t{0:016x}",
+        f"CapAmb:\t{caps_of_privs(cred.ambient):016x}",
         f"NoNewPrivs:\t{int(cred.no_new_privs)}",
         f"Seccomp:\t{mode_of(leader) if leader is not None else 0}",
         f"Seccomp_filters:\t{count_of(leader) if leader is not None else 0}",

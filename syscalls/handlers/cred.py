@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lxemu.kernel.cred import PRIV_PROC_SETID, Cred
+from lxemu.kernel.cred import PRIV_PROC_SETGID, PRIV_PROC_SETID, PRIV_PROC_SETPRIV, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls.abi import (
@@ -50,8 +50,12 @@ def _change(lwp: Lwp, **ids: Any) -> int:
     return 0
 
 
-def _privileged(cred: Cred) -> bool:
+def _may_setuid(cred: Cred) -> bool:
     return cred.own(PRIV_PROC_SETID)
+
+
+def _may_setgid(cred: Cred) -> bool:
+    return cred.own(PRIV_PROC_SETGID)
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -126,9 +130,9 @@ def getgroups(lwp: Lwp, size: Int, grouplist: Out[Gid]) -> int:
 Ids = tuple[int, int, int]
 
 
-def _set_two(cred: Cred, held: Ids, real: int, effective: int) -> Ids:
+def _set_two(may_choose: bool, held: Ids, real: int, effective: int) -> Ids:
     """Return the ids after setreuid or setregid (setreuid(2)); EPERM."""
-    if not _privileged(cred) and (
+    if not may_choose and (
         real not in (NO_ID, held[0], held[1]) or effective not in (NO_ID, *held)
     ):
         raise KernelError(Errno.EPERM)
@@ -141,9 +145,9 @@ def _set_two(cred: Cred, held: Ids, real: int, effective: int) -> Ids:
     )
 
 
-def _set_three(cred: Cred, held: Ids, wanted: Ids) -> Ids:
+def _set_three(may_choose: bool, held: Ids, wanted: Ids) -> Ids:
     """Return the ids after setresuid or setresgid (setresuid(2)); EPERM."""
-    if not _privileged(cred) and any(new not in (NO_ID, *held) for new in wanted):
+    if not may_choose and any(new not in (NO_ID, *held) for new in wanted):
         raise KernelError(Errno.EPERM)
     real, effective, saved = (
         old if new == NO_ID else new for old, new in zip(held, wanted, strict=True)
@@ -161,7 +165,7 @@ def setuid(lwp: Lwp, uid: Uid) -> int:
     if uid == NO_ID:
         raise KernelError(Errno.EINVAL)
     uid = zone_uid(cred, uid)
-    if _privileged(cred):
+    if _may_setuid(cred):
         return _change(lwp, ruid=uid, euid=uid, suid=uid, fsuid=uid)
     if uid not in (cred.ruid, cred.suid):
         raise KernelError(Errno.EPERM)
@@ -173,7 +177,7 @@ def setreuid(lwp: Lwp, ruid: Uid, euid: Uid) -> int:
     """Set real and effective user id, -1 leaves one alone (setreuid(2)): EPERM."""
     cred = lwp.proc.cred
     wanted = zone_uid(cred, ruid), zone_uid(cred, euid)
-    real, effective, saved = _set_two(cred, (cred.ruid, cred.euid, cred.suid), *wanted)
+    real, effective, saved = _set_two(_may_setuid(cred), (cred.ruid, cred.euid, cred.suid), *wanted)
     return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
@@ -183,7 +187,7 @@ def setresuid(lwp: Lwp, ruid: Uid, euid: Uid, suid: Uid) -> int:
     cred = lwp.proc.cred
     held = (cred.ruid, cred.euid, cred.suid)
     wanted = zone_uid(cred, ruid), zone_uid(cred, euid), zone_uid(cred, suid)
-    real, effective, saved = _set_three(cred, held, wanted)
+    real, effective, saved = _set_three(_may_setuid(cred), held, wanted)
     return _change(lwp, ruid=real, euid=effective, suid=saved, fsuid=effective)
 
 
@@ -196,7 +200,7 @@ def setfsuid(lwp: Lwp, fsuid: Uid) -> Uid:
         fsuid = zone_uid(cred, fsuid)
     except KernelError:
         return old
-    allowed = fsuid in (cred.ruid, cred.euid, cred.suid, cred.fsuid) or _privileged(cred)
+    allowed = fsuid in (cred.ruid, cred.euid, cred.suid, cred.fsuid) or _may_setuid(cred)
     if fsuid != NO_ID and allowed:
         _change(lwp, fsuid=fsuid)
     return old
@@ -212,7 +216,7 @@ def setgid(lwp: Lwp, gid: Gid) -> int:
     if gid == NO_ID:
         raise KernelError(Errno.EINVAL)
     gid = zone_gid(cred, gid)
-    if _privileged(cred):
+    if _may_setgid(cred):
         return _change(lwp, rgid=gid, egid=gid, sgid=gid, fsgid=gid)
     if gid not in (cred.rgid, cred.sgid):
         raise KernelError(Errno.EPERM)
@@ -224,7 +228,7 @@ def setregid(lwp: Lwp, rgid: Gid, egid: Gid) -> int:
     """Set real and effective group id, -1 leaves one alone (setregid(2)): EPERM."""
     cred = lwp.proc.cred
     wanted = zone_gid(cred, rgid), zone_gid(cred, egid)
-    real, effective, saved = _set_two(cred, (cred.rgid, cred.egid, cred.sgid), *wanted)
+    real, effective, saved = _set_two(_may_setgid(cred), (cred.rgid, cred.egid, cred.sgid), *wanted)
     return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
@@ -234,7 +238,7 @@ def setresgid(lwp: Lwp, rgid: Gid, egid: Gid, sgid: Gid) -> int:
     cred = lwp.proc.cred
     held = (cred.rgid, cred.egid, cred.sgid)
     wanted = zone_gid(cred, rgid), zone_gid(cred, egid), zone_gid(cred, sgid)
-    real, effective, saved = _set_three(cred, held, wanted)
+    real, effective, saved = _set_three(_may_setgid(cred), held, wanted)
     return _change(lwp, rgid=real, egid=effective, sgid=saved, fsgid=effective)
 
 
@@ -247,7 +251,7 @@ def setfsgid(lwp: Lwp, fsgid: Gid) -> Gid:
         fsgid = zone_gid(cred, fsgid)
     except KernelError:
         return old
-    allowed = fsgid in (cred.rgid, cred.egid, cred.sgid, cred.fsgid) or _privileged(cred)
+    allowed = fsgid in (cred.rgid, cred.egid, cred.sgid, cred.fsgid) or _may_setgid(cred)
     if fsgid != NO_ID and allowed:
         _change(lwp, fsgid=fsgid)
     return old
@@ -258,7 +262,7 @@ def setgroups(lwp: Lwp, size: Int, grouplist: In[Gid]) -> int:
     """Set the supplementary groups (setgroups(2)): EPERM, EINVAL, EFAULT."""
     cred = lwp.proc.cred
     space = cred.space
-    if not _privileged(cred) or (space is not None and not (space.gids and space.setgroups)):
+    if not _may_setgid(cred) or (space is not None and not (space.gids and space.setgroups)):
         raise KernelError(Errno.EPERM)
     if not 0 <= size <= LX_NGROUPS_MAX:
         raise KernelError(Errno.EINVAL)
@@ -309,8 +313,7 @@ def capget(lwp: Lwp, hdrp: InOut[CapHeader], datap: Ptr) -> int:
 def capset(lwp: Lwp, hdrp: InOut[CapHeader], datap: In[CapData]) -> int:
     """Set the caller's capability sets (capset(2)): EFAULT, EINVAL, EPERM.
 
-    Deviation: capabilities are sets of illumos privileges, and some share one: SETUID and SETGID go
-    together, and one without an illumos counterpart cannot be had (as in lx).
+    Deviation: DAC_OVERRIDE and DAC_READ_SEARCH share the privilege to read (as in lx).
     """
     given = hdrp.get()
     words = _version_words(hdrp, given)
@@ -326,13 +329,14 @@ def capset(lwp: Lwp, hdrp: InOut[CapHeader], datap: In[CapData]) -> int:
     cred = lwp.proc.cred
     old_permitted = caps_of_privs(cred.permitted)
     old_inheritable = caps_of_privs(cred.inheritable)
-    bounded = old_inheritable | caps_of_privs(cred.bounding) & old_permitted
+    bounded = old_inheritable | caps_of_privs(cred.bounding)
+    if not cred.own(PRIV_PROC_SETPRIV):
+        bounded &= old_inheritable | old_permitted
     if permitted & ~old_permitted or effective & ~permitted or inheritable & ~bounded:
         raise KernelError(Errno.EPERM)
     privs = privs_of_caps(effective, cred.privs)
     allowed = privs_of_caps(permitted, cred.permitted)
     kept = privs_of_caps(inheritable, cred.inheritable)
-    if privs is None or allowed is None or kept is None:
-        raise KernelError(Errno.EPERM)
-    lwp.proc.cred = cred.with_(privs=privs, permitted=allowed, inheritable=kept)
+    ambient = cred.ambient & allowed & kept
+    lwp.proc.cred = cred.with_(privs=privs, permitted=allowed, inheritable=kept, ambient=ambient)
     return 0

@@ -47,6 +47,7 @@ _MS = 1_000_000
 _NS = 1_000_000_000
 _US = 1_000_000
 _SIGSET_SIZE = 8
+LX_STICKY_TIMEOUTS = 0x4000000  # personality(2): a time-out is not written back
 
 #: struct pollfd in both models: fd, events, revents.
 _POLLFD = struct.Struct("<iHH")
@@ -86,7 +87,7 @@ def _remaining(lwp: Lwp, timeout: InOut[Timespec], deadline: int | None) -> Iter
     try:
         yield
     finally:
-        if timeout:
+        if timeout and not lwp.proc.personality & LX_STICKY_TIMEOUTS:
             with suppress(KernelError):
                 timeout.put(Timespec.of(_left(lwp, deadline)))
 
@@ -197,7 +198,7 @@ def select(
     try:
         return _select(lwp, nfds, (readfds, writefds, exceptfds), deadline)
     finally:
-        if timeout:
+        if timeout and not lwp.proc.personality & LX_STICKY_TIMEOUTS:
             with suppress(KernelError):
                 timeout.put(Timeval.of(_left(lwp, deadline)))
 

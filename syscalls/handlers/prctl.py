@@ -7,9 +7,6 @@ Prctl(2), arch_prctl(2), personality(2), set_thread_area(2)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from lxemu.kernel.cred import PRIV_PROC_SETID
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls.abi import (
@@ -24,9 +21,9 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.abi.pointers import copyin_string
-from syscalls.caps import LX_CAP_LAST, PRIVS_OF_CAP, caps_of_privs
 from syscalls.handlers import seccomp_, tls
 from syscalls.handlers.misc import unsupported
+from syscalls.handlers.prctl_privs import OPERATIONS, Args, Operation
 from syscalls.seccomp import mode_of
 from syscalls.signum import FROM_LX, TO_LX
 
@@ -34,20 +31,14 @@ LX_PR_SET_PDEATHSIG = 1
 LX_PR_GET_PDEATHSIG = 2
 LX_PR_GET_DUMPABLE = 3
 LX_PR_SET_DUMPABLE = 4
-LX_PR_GET_KEEPCAPS = 7
-LX_PR_SET_KEEPCAPS = 8
 LX_PR_GET_TIMING = 13
 LX_PR_SET_TIMING = 14
 LX_PR_SET_NAME = 15
 LX_PR_GET_NAME = 16
 LX_PR_GET_SECCOMP = 21
 LX_PR_SET_SECCOMP = 22
-LX_PR_CAPBSET_READ = 23
-LX_PR_CAPBSET_DROP = 24
 LX_PR_GET_TSC = 25
 LX_PR_SET_TSC = 26
-LX_PR_GET_SECUREBITS = 27
-LX_PR_SET_SECUREBITS = 28
 LX_PR_SET_TIMERSLACK = 29
 LX_PR_GET_TIMERSLACK = 30
 LX_PR_SET_CHILD_SUBREAPER = 36
@@ -55,21 +46,15 @@ LX_PR_GET_CHILD_SUBREAPER = 37
 LX_PR_SET_NO_NEW_PRIVS = 38
 LX_PR_GET_NO_NEW_PRIVS = 39
 LX_PR_GET_TID_ADDRESS = 40
+LX_PR_SET_THP_DISABLE = 41
 LX_PR_GET_THP_DISABLE = 42
-LX_PR_CAP_AMBIENT = 47
 LX_PR_SET_VMA = 0x53564D41
-LX_PR_TSC_ENABLE = 1
-LX_PR_CAP_AMBIENT_IS_SET, LX_PR_CAP_AMBIENT_RAISE = 1, 2
-LX_PR_CAP_AMBIENT_LOWER, LX_PR_CAP_AMBIENT_CLEAR_ALL = 3, 4
+LX_PR_TSC_ENABLE, LX_PR_TSC_SIGSEGV = 1, 2
 LX_PR_SET_VMA_ANON_NAME = 0
 
 LX_TASK_COMM_LEN = 16
 LX_ANON_VMA_NAME_MAX = 80
-_DEFAULT_SLACK_NS = 50_000
 _NAME_FORBIDS = frozenset(b"\\`$[]")
-
-Args = tuple[int, int, int, int]
-Operation = Callable[[Lwp, Args], int]
 
 
 def _einval() -> KernelError:
@@ -99,14 +84,6 @@ def _set_dumpable(lwp: Lwp, args: Args) -> int:
     return 0
 
 
-def _set_keepcaps(lwp: Lwp, args: Args) -> int:
-    if args[0] > 1:
-        raise _einval()
-    cred = lwp.proc.cred
-    lwp.proc.cred = cred.with_(keep_privs=bool(args[0]), privs=cred.privs)
-    return 0
-
-
 def _set_name(lwp: Lwp, args: Args) -> int:
     name = bytearray()
     while len(name) < LX_TASK_COMM_LEN - 1:
@@ -125,31 +102,8 @@ def _get_name(lwp: Lwp, args: Args) -> int:
     return 0
 
 
-def _capbset_read(lwp: Lwp, args: Args) -> int:
-    if args[0] > LX_CAP_LAST:
-        raise _einval()
-    return caps_of_privs(lwp.proc.cred.bounding) >> args[0] & 1
-
-
-def _capbset_drop(lwp: Lwp, args: Args) -> int:
-    cred = lwp.proc.cred
-    if not cred.crhas(PRIV_PROC_SETID):
-        raise KernelError(Errno.EPERM)
-    if args[0] > LX_CAP_LAST:
-        raise _einval()
-    gone = PRIVS_OF_CAP.get(args[0], 0)
-    lwp.proc.cred = cred.with_(bounding=cred.bounding & ~gone, privs=cred.privs)
-    return 0
-
-
-def _set_securebits(lwp: Lwp, args: Args) -> int:
-    if args[0]:
-        raise KernelError(Errno.EPERM)
-    return 0
-
-
 def _set_timerslack(lwp: Lwp, args: Args) -> int:
-    lwp.timerslack = args[0] or _DEFAULT_SLACK_NS
+    lwp.timerslack = args[0] or lwp.default_slack
     return 0
 
 
@@ -183,6 +137,14 @@ def _get_tid_address(lwp: Lwp, args: Args) -> int:
 def _get_thp_disable(lwp: Lwp, args: Args) -> int:
     if any(args):
         raise _einval()
+    return int(lwp.proc.large_pages_off)
+
+
+def _set_thp_disable(lwp: Lwp, args: Args) -> int:
+    """Keep the process from large pages, which it never gets here anyway."""
+    if any(args[1:]):
+        raise _einval()
+    lwp.proc.large_pages_off = bool(args[0])
     return 0
 
 
@@ -193,23 +155,15 @@ def _timing(lwp: Lwp, args: Args) -> int:
 
 
 def _set_tsc(lwp: Lwp, args: Args) -> int:
-    if args[0] != LX_PR_TSC_ENABLE:
+    """Let the time stamp counter be read, or not: rdtsc is then SIGSEGV."""
+    if args[0] not in (LX_PR_TSC_ENABLE, LX_PR_TSC_SIGSEGV):
         raise _einval()
+    lwp.cpu.set_tsc(args[0] == LX_PR_TSC_ENABLE)
     return 0
 
 
-def _cap_ambient(lwp: Lwp, args: Args) -> int:
-    """Ambient capabilities: the set is empty and nothing can be raised into it."""
-    action, cap = args[0], args[1]
-    if action == LX_PR_CAP_AMBIENT_CLEAR_ALL:
-        if any(args[1:]):
-            raise _einval()
-        return 0
-    if cap > LX_CAP_LAST or args[2] or args[3]:
-        raise _einval()
-    if action in (LX_PR_CAP_AMBIENT_IS_SET, LX_PR_CAP_AMBIENT_LOWER):
-        return 0
-    raise KernelError(Errno.EPERM) if action == LX_PR_CAP_AMBIENT_RAISE else _einval()
+def _get_tsc(lwp: Lwp, args: Args) -> int:
+    return _put_int(lwp, args[0], LX_PR_TSC_ENABLE if lwp.cpu.tsc else LX_PR_TSC_SIGSEGV)
 
 
 def _set_vma(lwp: Lwp, args: Args) -> int:
@@ -232,20 +186,15 @@ _OPERATIONS: dict[int, Operation] = {
     LX_PR_GET_PDEATHSIG: _get_pdeathsig,
     LX_PR_GET_DUMPABLE: lambda lwp, _args: lwp.proc.dumpable,
     LX_PR_SET_DUMPABLE: _set_dumpable,
-    LX_PR_GET_KEEPCAPS: lambda lwp, _args: int(lwp.proc.cred.keep_privs),
-    LX_PR_SET_KEEPCAPS: _set_keepcaps,
+    **OPERATIONS,
     LX_PR_GET_TIMING: lambda _lwp, _args: 0,
     LX_PR_SET_TIMING: _timing,
     LX_PR_SET_NAME: _set_name,
     LX_PR_GET_NAME: _get_name,
     LX_PR_GET_SECCOMP: lambda lwp, _args: mode_of(lwp),
     LX_PR_SET_SECCOMP: lambda lwp, args: seccomp_.prctl_set(lwp, args[0], args[1]),
-    LX_PR_CAPBSET_READ: _capbset_read,
-    LX_PR_CAPBSET_DROP: _capbset_drop,
-    LX_PR_GET_TSC: lambda lwp, args: _put_int(lwp, args[0], LX_PR_TSC_ENABLE),
+    LX_PR_GET_TSC: _get_tsc,
     LX_PR_SET_TSC: _set_tsc,
-    LX_PR_GET_SECUREBITS: lambda _lwp, _args: 0,
-    LX_PR_SET_SECUREBITS: _set_securebits,
     LX_PR_SET_TIMERSLACK: _set_timerslack,
     LX_PR_GET_TIMERSLACK: lambda lwp, _args: lwp.timerslack,
     LX_PR_SET_CHILD_SUBREAPER: _set_subreaper,
@@ -253,8 +202,8 @@ _OPERATIONS: dict[int, Operation] = {
     LX_PR_SET_NO_NEW_PRIVS: _set_no_new_privs,
     LX_PR_GET_NO_NEW_PRIVS: _get_no_new_privs,
     LX_PR_GET_TID_ADDRESS: _get_tid_address,
+    LX_PR_SET_THP_DISABLE: _set_thp_disable,
     LX_PR_GET_THP_DISABLE: _get_thp_disable,
-    LX_PR_CAP_AMBIENT: _cap_ambient,
     LX_PR_SET_VMA: _set_vma,
 }
 

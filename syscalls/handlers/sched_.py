@@ -50,9 +50,18 @@ def find_lwp(lwp: Lwp, pid: int) -> Lwp:
         raise KernelError(Errno.EINVAL)
     if pid == 0:
         return lwp
-    found: Lwp | None = lwp.machine.lwp_by_tid.get(pid)
+    found = lookup_lwp(lwp, pid)
     if found is None:
         raise KernelError(Errno.ESRCH)
+    return found
+
+
+def lookup_lwp(lwp: Lwp, tid: int) -> Lwp | None:
+    """Return the thread with this id, be it that of a process that waits to be reaped; or None."""
+    found: Lwp | None = lwp.machine.lwp_by_tid.get(tid)
+    if found is None:
+        proc = lwp.machine.procs.get(tid)
+        return proc.leader if proc is not None else None
     return found
 
 
@@ -83,7 +92,7 @@ def _set_nice(target: Lwp, nice: int) -> None:
 def _selected(lwp: Lwp, which: int, who: int) -> list[Lwp]:
     """Return the lwps that a (which, who) pair names."""
     if which == PRIO_PROCESS:
-        found = lwp if who == 0 else lwp.machine.lwp_by_tid.get(who)
+        found = lwp if who == 0 else lookup_lwp(lwp, who)
         return [found] if found is not None else []
     if which == PRIO_PGRP:
         pgrp = pgfind(lwp.proc, who) if who else lwp.proc.pgrp
@@ -134,6 +143,18 @@ def nice(lwp: Lwp, increment: Int) -> int:
         raise KernelError(Errno.EPERM)
     _set_nice(lwp, value)
     return 0
+
+
+def reset_on_fork(new: Lwp) -> None:
+    """Take from a new thread what SCHED_RESET_ON_FORK does not let it inherit (sched(7))."""
+    new.sched_policy &= ~LX_SCHED_RESET_ON_FORK
+    if new.sched_policy in (*_REALTIME, LX_SCHED_DEADLINE):
+        new.sched_policy = LX_SCHED_OTHER
+        new.sched_priority = 0
+        new.sched_deadline = (0, 0, 0)
+        _set_nice(new, 0)
+    elif new.nice < 0:
+        _set_nice(new, 0)
 
 
 # -- policies -----------------------------------------------------------------------------------
@@ -246,9 +267,10 @@ def sched_getattr(lwp: Lwp, pid: Pid, attr: Ptr, size: UInt, flags: UInt) -> int
     policy = target.sched_policy & ~LX_SCHED_RESET_ON_FORK
     reset = int(bool(target.sched_policy & LX_SCHED_RESET_ON_FORK))
     known = min(size, LX_SCHED_ATTR_SIZE)
+    times = (_SLICE_NS, 0, 0) if policy in _ORDINARY else target.sched_deadline
     record = SchedAttr(
-        known, policy, reset, 0 if policy in _REALTIME else target.nice, target.sched_priority,
-        0 if policy in _REALTIME else _SLICE_NS, 0, 0, 0, 1024,
+        known, policy, reset, target.nice if policy in _ORDINARY else 0, target.sched_priority,
+        *times, 0, 1024,
     )  # fmt: skip
     from syscalls.abi.model import LP64
     from syscalls.abi.pointers import record_codec
@@ -261,21 +283,42 @@ def sched_getattr(lwp: Lwp, pid: Pid, attr: Ptr, size: UInt, flags: UInt) -> int
 def sched_setattr(lwp: Lwp, pid: Pid, attr: InOut[SchedAttr], flags: UInt) -> int:
     """Set policy, nice value and priority of a thread (sched_setattr(2)).
 
-    EINVAL, E2BIG, EFAULT, ESRCH, EPERM. SCHED_DEADLINE is refused with EINVAL.
+    EINVAL, E2BIG, EFAULT, ESRCH, EPERM. SCHED_DEADLINE is remembered, not kept.
     """
     if not attr or pid < 0 or flags:
         raise KernelError(Errno.EINVAL)
     new = _copy_attr(lwp, attr)
     target = find_lwp(lwp, pid)
     policy = new.policy | (LX_SCHED_RESET_ON_FORK if new.flags & 1 else 0)
-    _check_policy(lwp, target, policy, new.priority)
-    if new.policy not in _REALTIME:
+    if new.policy == LX_SCHED_DEADLINE:
+        _check_deadline(lwp, new)
+    else:
+        _check_policy(lwp, target, policy, new.priority)
+    if new.policy in _ORDINARY:
         nice_value = max(-20, min(19, new.nice))
         if nice_value < target.nice and not _may_raise(lwp, target, nice_value):
             raise KernelError(Errno.EPERM)
         _set_nice(target, nice_value)
     target.sched_policy, target.sched_priority = policy, new.priority
+    target.sched_deadline = _deadline(new)
     return 0
+
+
+def _deadline(new: SchedAttr) -> tuple[int, int, int]:
+    """Return run time, deadline and period (0: the deadline) of an attribute, in ns."""
+    if new.policy != LX_SCHED_DEADLINE:
+        return (0, 0, 0)
+    return new.runtime, new.deadline, new.period or new.deadline
+
+
+def _check_deadline(lwp: Lwp, new: SchedAttr) -> None:
+    """EINVAL for times that make no sense (__checkparam_dl), EPERM without privilege."""
+    runtime, deadline, period = _deadline(new)
+    limit = 1 << 63
+    if new.priority or not 1 << 10 <= runtime <= deadline <= period or period >= limit:
+        raise KernelError(Errno.EINVAL)
+    if not lwp.proc.cred.crhas(PRIV_PROC_PRIOUP):
+        raise KernelError(Errno.EPERM)
 
 
 def _copy_attr(lwp: Lwp, attr: InOut[SchedAttr]) -> SchedAttr:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from lxemu.kernel.clock import VirtualClock
 from lxemu.kernel.cred import Cred
+from lxemu.kernel.futex import UWaitQueues
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.mmu import Mmu
 from lxemu.kernel.mm.page import PhysMem
@@ -60,6 +61,7 @@ class Machine:
         self.clock = VirtualClock(step=1)
         self.disp = Disp()
         self.engine = Engine()
+        self.uwait = UWaitQueues()
         self.phys = PhysMem(64 << 20)
         self.mmu = Mmu()
         self.aslr = aslr
