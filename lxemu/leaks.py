@@ -25,6 +25,9 @@ def find_leaks(machine: Machine) -> list[str]:
         return found
     if machine.uwait.queues:
         found.append(f"{len(machine.uwait.queues)} user-level sleep queues")
+    stack = getattr(machine, "netstack", None)
+    if stack is not None:
+        found += stack.drain()
     callouts = machine.disp.next_deadline()
     if callouts is not None:
         found.append("a callout")

@@ -100,6 +100,8 @@ ENCODERS.update(
         (IPPROTO_IP, in_.IP_RECVERR): (11, _error),
         (IPPROTO_IPV6, in_.IPV6_PKTINFO): (50, _pktinfo6),
         (IPPROTO_IPV6, in_.IPV6_HOPLIMIT): (52, _int),
+        (IPPROTO_IPV6, in_.IPV6_OLD_PKTINFO): (2, _pktinfo6),
+        (IPPROTO_IPV6, in_.IPV6_OLD_HOPLIMIT): (8, _int),
         (IPPROTO_IPV6, in_.IPV6_TCLASS): (67, _int),
         (IPPROTO_IPV6, in_.IPV6_RECVORIGDSTADDR): (74, _address),
         (IPPROTO_IPV6, in_.IPV6_RECVERR): (25, _error6),

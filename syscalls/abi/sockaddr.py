@@ -49,7 +49,7 @@ def decode(data: bytes) -> Sockaddr:
         return UnixAddr(path if path[:1] == b"\0" else path.split(b"\0", 1)[0])
     if lx_family == LX_AF_INET and size >= _IN.size:
         _, port, host = _IN.unpack_from(data)
-        return InetAddr(host, int.from_bytes(port))
+        return InetAddr(host, int.from_bytes(port), size)
     if lx_family == LX_AF_INET6 and size >= _IN6_MIN:
         return _decode_in6(data)
     if lx_family == LX_AF_NETLINK and size >= _NETLINK.size:

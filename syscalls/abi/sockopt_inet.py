@@ -211,7 +211,9 @@ IP: Final[dict[int, Option]] = {
 }
 #: SOL_IPV6 (linux/in6.h).
 IPV6: Final[dict[int, Option]] = {
+    2: number(in_.IPV6_OLD_PKTINFO, "IPV6_2292PKTINFO"),
     7: number(in_.IPV6_CHECKSUM, "IPV6_CHECKSUM"),
+    8: number(in_.IPV6_OLD_HOPLIMIT, "IPV6_2292HOPLIMIT"),
     16: number(in_.IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS"),
     17: number(in_.IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF"),
     18: number(in_.IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS"),
@@ -299,6 +301,7 @@ def _give_filter6(_bits: int, value: int) -> bytes:
 
 #: SOL_RAW and SOL_ICMPV6: the filters of raw sockets.
 RAW: Final[dict[int, Option]] = {
+    7: number(in_.IPV6_CHECKSUM, "IPV6_CHECKSUM"),
     1: Option(in_.ICMP_FILTER, "ICMP_FILTER", _take_filter4, _give_filter4),
 }
 ICMPV6: Final[dict[int, Option]] = {

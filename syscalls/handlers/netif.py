@@ -13,6 +13,7 @@ from lxemu.kernel.net.inaddr import in_prefix
 from lxemu.kernel.net.netif import NetIf
 from lxemu.kernel.net.netstack import NetStack, netstack
 from lxemu.kernel.net.sockaddr import InetAddr
+from lxemu.kernel.net.socketvar import AF_INET
 from lxemu.kernel.vfs.file import File
 from syscalls.abi.sockaddr import encode
 from syscalls.abi.xlat_netif import ARPHRD, IFF, shown_flags
@@ -66,6 +67,17 @@ def _writes(change: Callable[[NetStack, NetIf, bytes], None]) -> Request:
     return request
 
 
+def _of_inet(request: Request) -> Request:
+    """Return a request that only sockets of IPv4 answer: the ones about its addresses. ENOTTY."""
+
+    def check(lwp: Lwp, file: File, fd: int, arg: int) -> int:
+        if getattr(file.vnode, "family", 0) != AF_INET:
+            raise KernelError(Errno.ENOTTY)
+        return request(lwp, file, fd, arg)
+
+    return check
+
+
 def _address(netif: NetIf, which: Callable[[NetIf], bytes | None]) -> bytes:
     host = which(netif)
     if host is None:
@@ -93,7 +105,7 @@ def _number(value: Callable[[NetIf], int]) -> Request:
 
 
 def _gets_address(which: Callable[[NetIf], bytes | None]) -> Request:
-    return _reads(lambda netif: _address(netif, which))
+    return _of_inet(_reads(lambda netif: _address(netif, which)))
 
 
 def _hardware(netif: NetIf) -> bytes:
@@ -182,11 +194,11 @@ REQUESTS: Final[dict[int, Request]] = {
     0x8913: _reads(lambda netif: _SHORT.pack(shown_flags(netif) & 0xFFFF)),
     0x8914: _writes(_sifflags),
     0x8915: _gets_address(_own),
-    0x8916: _writes(_sifaddr),
+    0x8916: _of_inet(_writes(_sifaddr)),
     0x8917: _gets_address(_own),
     0x8919: _gets_address(_broadcast),
     0x891B: _gets_address(_mask),
-    0x891C: _writes(_sifnetmask),
+    0x891C: _of_inet(_writes(_sifnetmask)),
     0x891D: _number(lambda _netif: 0),
     0x8921: _number(lambda netif: netif.mtu),
     0x8922: _writes(_sifmtu),
@@ -195,7 +207,7 @@ REQUESTS: Final[dict[int, Request]] = {
     0x8933: _number(lambda netif: netif.index),
     0x8942: _number(lambda netif: netif.txqlen),
     0x8946: _refuse(Errno.EOPNOTSUPP),
-    0x8954: _garp,
+    0x8954: _of_inet(_garp),
     0x8970: _gifmap,
     0x8B01: _refuse(Errno.EOPNOTSUPP),
 }

@@ -297,7 +297,7 @@ def _recv(lwp: Lwp, file: File, so: Sonode, vector: Vector, flags: int) -> Recei
     file.hold()
     try:
         room = _writable(lwp, vector, min(total, STREAM))
-        if room < min(total, STREAM):
+        if room < min(total, STREAM) and not (flags & MSG_TRUNC and so.internet):
             total = _good_part(so, room, total, flags, nonblock)
         got = so.recvmsg(total, flags, nonblock)
     finally:

@@ -280,7 +280,7 @@ class DatagramSonode(InetSonode):
         wanted = info.spec_dst
         if wanted and not is_any(wanted):
             if self.stack.owner_of(wanted) is None:
-                raise KernelError(Errno.EINVAL)
+                raise KernelError(Errno.ENETUNREACH if len(wanted) == 4 else Errno.EINVAL)
             src = wanted
         return netif, src
 
@@ -421,11 +421,15 @@ class DatagramSonode(InetSonode):
     def _ancillary6(self, datagram: Datagram, found: list[Control]) -> None:
         opts = self.ipopts
         host = as_v6(datagram.dst.host)
-        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVPKTINFO)):
-            info = in_.PktInfo(datagram.ifindex, host, host)
-            found.append(Control(IPPROTO_IPV6, in_.IPV6_PKTINFO, info))
-        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVHOPLIMIT)):
-            found.append(Control(IPPROTO_IPV6, in_.IPV6_HOPLIMIT, datagram.ttl))
+        info = in_.PktInfo(datagram.ifindex, host, host)
+        for option, kind, value in (
+            (in_.IPV6_RECVPKTINFO, in_.IPV6_PKTINFO, info),
+            (in_.IPV6_RECVHOPLIMIT, in_.IPV6_HOPLIMIT, datagram.ttl),
+            (in_.IPV6_OLD_PKTINFO, in_.IPV6_OLD_PKTINFO, info),
+            (in_.IPV6_OLD_HOPLIMIT, in_.IPV6_OLD_HOPLIMIT, datagram.ttl),
+        ):
+            if opts.get((IPPROTO_IPV6, option)):
+                found.append(Control(IPPROTO_IPV6, kind, value))
         if opts.get((IPPROTO_IPV6, in_.IPV6_RECVTCLASS)):
             found.append(Control(IPPROTO_IPV6, in_.IPV6_TCLASS, datagram.tos))
         if opts.get((IPPROTO_IPV6, in_.IPV6_RECVORIGDSTADDR)):

@@ -1,13 +1,13 @@
 """Options of the Internet protocols in illumos' values (netinet/in.h, netinet/tcp.h, udp.h).
 
-Values from 1 << 16 up are ours: illumos has no such option.
+Values from 1 << 17 up are ours: illumos has no such option.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-_OURS = 1 << 16
+_OURS = 1 << 17
 
 # IPPROTO_IP.
 IP_OPTIONS = 1
@@ -84,6 +84,9 @@ IPV6_RECVFRAGSIZE = _OURS + 11
 IPV6_FREEBIND = _OURS + 12
 IPV6_ROUTER_ALERT = _OURS + 13
 IPV6_FLOWINFO = _OURS + 14
+#: The forms of RFC 2292, whose messages have types of their own.
+IPV6_OLD_PKTINFO = _OURS + 15
+IPV6_OLD_HOPLIMIT = _OURS + 16
 
 # IPPROTO_TCP.
 TCP_NODELAY = 0x1

@@ -111,8 +111,7 @@ class InetSonode(Sonode):
         """
         if isinstance(addr, InetAddr):
             if self.family == AF_INET6 and exact:
-                # It is shorter than the family's own.
-                raise KernelError(Errno.EINVAL)
+                raise KernelError(Errno.EINVAL if addr.size < _MIN6 else Errno.EAFNOSUPPORT)
             return Endpoint(addr.host, addr.port)
         if isinstance(addr, Inet6Addr):
             if self.family == AF_INET:
@@ -209,7 +208,8 @@ class InetSonode(Sonode):
         if level == SOL_SOCKET and name == SO_BINDTOIFINDEX:
             return self.device.index if self.device is not None else 0
         if level != SOL_SOCKET:
-            raise KernelError(Errno.ENOPROTOOPT)
+            other = self.family == AF_INET
+            raise KernelError(Errno.EOPNOTSUPP if other else Errno.ENOPROTOOPT)
         return super().getsockopt(level, name, size)
 
     def setsockopt(self, level: int, name: int, value: Any, cred: Cred) -> None:

@@ -78,6 +78,8 @@ V6: Final[dict[int, Rule]] = {
     in_.IPV6_RECVORIGDSTADDR: _FLAG,
     in_.IPV6_RECVFRAGSIZE: _FLAG,
     in_.IPV6_RECVERR: _FLAG,
+    in_.IPV6_OLD_PKTINFO: _FLAG,
+    in_.IPV6_OLD_HOPLIMIT: _FLAG,
     in_.IPV6_FLOWINFO: _FLAG,
     in_.IPV6_FLOWINFO_SEND: _FLAG,
     in_.IPV6_AUTOFLOWLABEL: _ON,
@@ -143,6 +145,14 @@ def _set_tos(so: InetSonode, value: int) -> None:
     if so.sotype == SOCK_STREAM:
         value &= ~3
     so.ipopts[IPPROTO_IP, in_.IP_TOS] = value
+
+
+def _set_tclass(so: InetSonode, value: int) -> None:
+    """Keep one byte; a stream leaves the congestion bits alone. Raises EINVAL."""
+    if not -1 <= value <= 255:
+        raise KernelError(Errno.EINVAL)
+    value = max(value, 0)
+    so.ipopts[IPPROTO_IPV6, in_.IPV6_TCLASS] = value & ~3 if so.sotype == SOCK_STREAM else value
 
 
 def _not_stream(name: int, level: int) -> Callable[[InetSonode, int], None]:
@@ -319,6 +329,7 @@ _SETTERS: Final[dict[tuple[int, int], Callable[[InetSonode, Any], None]]] = {
     (_IP, in_.MCAST_LEAVE_GROUP): leave,
     (_IP, in_.IP_UNICAST_IF): _set_unicast_if(_IP, in_.IP_UNICAST_IF),
     (_IP6, in_.IPV6_V6ONLY): _set_v6only,
+    (_IP6, in_.IPV6_TCLASS): _set_tclass,
     (_IP6, in_.IPV6_MULTICAST_HOPS): _not_stream(in_.IPV6_MULTICAST_HOPS, _IP6),
     (_IP6, in_.IPV6_MULTICAST_IF): _set_multicast_if6,
     (_IP6, in_.IPV6_JOIN_GROUP): join,

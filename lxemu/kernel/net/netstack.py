@@ -186,6 +186,17 @@ class NetStack:
         for tell in tuple(self.on_change):
             tell(kind, netif)
 
+    def drain(self) -> list[str]:
+        """Forget what only waits for its time, when no process is left; return what else there is.
+
+        One line for each thing that a socket should have given back.
+        """
+        self.tcp.drain()
+        left = [f"TCP port {port}" for port in self.tcp.ports.bound]
+        left += [f"UDP port {port}" for port in self.udp.bound]
+        left += ["a raw socket" for _ in self.raw]
+        return left
+
     # -- what the connections tell ----------------------------------------------------------------
 
     def tcp_gone(self, conn: TcpConn) -> None:

@@ -17,6 +17,7 @@ from lxemu.kernel.net.socketvar import (
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
     IPPROTO_IP,
+    IPPROTO_IPV6,
     IPPROTO_RAW,
     SOCK_RAW,
 )
@@ -165,6 +166,8 @@ class RawSonode(DatagramSonode):
         """Set an option of the protocol, IP or SOL_SOCKET. Raises ENOPROTOOPT, EOPNOTSUPP."""
         if self._is_filter(level, name):
             self.icmp_filter = value
+        elif level == in_.SOL_RAW and name == in_.IPV6_CHECKSUM and self.family == AF_INET6:
+            self.ipopts[IPPROTO_IPV6, name] = value
         else:
             super().setsockopt(level, name, value, cred)
 

@@ -24,10 +24,11 @@ class UnixAddr(NamedTuple):
 
 
 class InetAddr(NamedTuple):
-    """An IPv4 address (4 bytes) and a port."""
+    """An IPv4 address (4 bytes) and a port; `size` is the length that a caller gave it."""
 
     host: bytes = bytes(4)
     port: int = 0
+    size: int = 16
 
     @property
     def family(self) -> int:

@@ -77,6 +77,8 @@ _OPEN = frozenset((TCPS_ESTABLISHED, TCPS_CLOSE_WAIT))
 _HANDSHAKE = frozenset((TCPS_SYN_SENT, TCPS_SYN_RCVD))
 _DRAINING = frozenset((TCPS_FIN_WAIT_1, TCPS_CLOSING, TCPS_LAST_ACK))
 _SECOND = 1_000_000_000
+#: Half of what a receive buffer may grow to.
+_MAX_LOWAT = 3 << 20
 
 # How far connect is, from the socket's point of view (sys/socketvar.h SS_*).
 _UNCONNECTED, _CONNECTING, _CONNECTED = range(3)
@@ -88,8 +90,10 @@ class TcpSonode(InetSonode):
     def __init__(
         self, stack: NetStack, family: int, cred: Cred, conn: TcpConn | None = None
     ) -> None:
-        self.conn = conn or TcpConn(stack)
+        self.conn = TcpConn(stack)
         super().__init__(stack, family, SOCK_STREAM, IPPROTO_TCP, cred)
+        if conn is not None:
+            self.conn = conn
         self.pollhead = self.conn.pollhead
         self.conn.inode = self.nodeid
         self.conn.uid = self.uid
@@ -629,6 +633,8 @@ class TcpSonode(InetSonode):
         elif name == SO_RCVBUF:
             conn.window = self.rcvbuf // 2
         elif name == SO_RCVLOWAT:
+            most = self.rcvbuf // 2 if SO_RCVBUF in self.locked else _MAX_LOWAT
+            self.rcvlowat = min(self.rcvlowat, most)
             conn.rcv_lowat = self.rcvlowat
             conn.wake(_RD)
         elif name == SO_OOBINLINE:

@@ -179,6 +179,18 @@ class TcpTable:
         if expiry:
             self._callout = self.stack.disp.timeout(expiry[0].expires, self._expire)
 
+    def drain(self) -> None:
+        """End every wait: of TIME_WAIT, and of closed ends for the others' FIN."""
+        for key in tuple(self.waits):
+            self._forget(key)
+        if self._callout is not None:
+            self.stack.disp.untimeout(self._callout)
+            self._callout = None
+        self._expiry.clear()
+        for conn in tuple(self.conns.values()):
+            if conn.orphan:
+                conn.abort()
+
     def all_ends(self) -> Iterable[TcpConn]:
         """Return what a table of connections shows: listeners, then connections."""
         for conn in self.listeners():

@@ -93,7 +93,7 @@ class UdpSonode(DatagramSonode):
 
     def check_message(self, size: int) -> None:
         """Raise EMSGSIZE for what no datagram can carry."""
-        if size > 0xFFFF:
+        if size > (MAX_PAYLOAD4 if self.family == AF_INET else 0xFFFF):
             raise KernelError(Errno.EMSGSIZE)
 
     def sendmsg(
