@@ -53,11 +53,15 @@ FIRST_PID = 100
 
 
 class Mount(NamedTuple):
-    """A host path to mount: where from, where to, and whether the guest may write to it."""
+    """A host path to mount: where from, where to, and whether the guest may write to it.
+
+    `metadata` is where what the host's files cannot have is kept: "auto", "yes", "no" or a path.
+    """
 
     host: bytes
     guest: bytes
     readonly: bool = False
+    metadata: str = "auto"
 
 
 class TmpfsMount(NamedTuple):

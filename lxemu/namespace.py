@@ -13,12 +13,14 @@ from lxemu.kernel.vfs.fcntl import O_LARGEFILE
 from lxemu.kernel.vfs.hostio import HostStream, open_host_fd
 from lxemu.kernel.vfs.lofs import Lofs
 from lxemu.kernel.vfs.lookup import lookup_child, lookupname
+from lxemu.kernel.vfs.metaindex import index_paths, open_index
 from lxemu.kernel.vfs.mount import MountTable
 from lxemu.kernel.vfs.tmpfs import Tmpfs
 from lxemu.kernel.vfs.vnode import VDIR, VREG, makedev
 
 if TYPE_CHECKING:
     from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.metaindex import MetaIndex
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.vfs.vnode import Vfs
     from lxemu.machine import Machine, Mount, TmpfsMount
@@ -71,13 +73,44 @@ def _root_vfs(machine: Machine, ids: FsIds) -> Vfs:
     return Overlay(lower.root(), upper, now=clock)
 
 
-def _lofs(machine: Machine, ids: FsIds, path: bytes, *, readonly: bool) -> Lofs:
+def _lofs(
+    machine: Machine, ids: FsIds, path: bytes, *, readonly: bool, index: str = "auto"
+) -> Lofs:
     try:
         return Lofs(
-            path, ids.next(), readonly=readonly, phys=machine.phys, now=machine.clock.realtime
+            path,
+            ids.next(),
+            readonly=readonly,
+            phys=machine.phys,
+            meta=_index(machine, path, readonly=readonly, index=index),
+            now=machine.clock.realtime,
         )
     except OSError as error:
-        raise ConfigError(f"{os.fsdecode(path)}: {os.strerror(error.errno or 0)}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error.args[-1])
+        raise ConfigError(f"{os.fsdecode(path)}: {reason}") from None
+
+
+def _index(machine: Machine, path: bytes, *, readonly: bool, index: str) -> MetaIndex | None:
+    """Return the index of a host tree, if it is to have one.
+
+    Without a wish it is kept for what a user may write who is not root on the host, and read where
+    there is one.
+    """
+    tree = os.path.realpath(path)
+    if index == "no" or not os.path.isdir(tree):
+        return None
+    config = machine.config
+    if index in ("auto", "yes"):
+        wanted = index == "yes" or (os.geteuid() != 0 and not readonly)
+        if not wanted and not any(map(os.path.exists, index_paths(tree))):
+            return None
+        try:
+            return open_index(tree, config.uid, config.gid)
+        except OSError:
+            if index == "auto":
+                return None
+            raise
+    return open_index(tree, config.uid, config.gid, os.fsencode(index))
 
 
 def _mount_brand(machine: Machine, ids: FsIds) -> None:
@@ -119,7 +152,7 @@ def _mount_tmpfs(machine: Machine, ids: FsIds, mount: TmpfsMount) -> None:
 
 
 def _mount_volume(machine: Machine, ids: FsIds, volume: Mount) -> None:
-    vfs = _lofs(machine, ids, volume.host, readonly=volume.readonly)
+    vfs = _lofs(machine, ids, volume.host, readonly=volume.readonly, index=volume.metadata)
     _mount_at(machine, volume.guest, vfs, directory=vfs.root().type == VDIR)
 
 

@@ -147,23 +147,41 @@ def parse_size(text: str) -> int:
 
 
 class Volume(NamedTuple):
-    """A host directory or file that the guest sees: `-v HOST:GUEST[:ro]`."""
+    """A host directory or file that the guest sees: `-v HOST:GUEST[:OPTION,...]`.
+
+    `metadata` says where owners, modes and devices are kept that the host's files cannot have: "auto"
+    (beside the tree, for who is not root on the host), "yes", "no" or a path.
+    """
 
     host: bytes
     guest: bytes
     readonly: bool
+    metadata: str = "auto"
 
 
 def parse_volume(text: str) -> Volume:
-    """Take apart `HOST:GUEST[:ro|:rw]`; the caller checks that HOST exists."""
+    """Take apart `HOST:GUEST[:OPTION,...]`; the caller checks that HOST exists."""
     parts = text.split(":")
-    mode = parts.pop() if len(parts) == 3 else "rw"
-    if len(parts) != 2 or not all(parts) or mode not in ("ro", "rw"):
+    options = parts.pop().split(",") if len(parts) == 3 else []
+    if len(parts) != 2 or not all(parts):
         raise UsageError(f"bad volume {text!r}: it must be HOST:GUEST or HOST:GUEST:ro")
     host, guest = parts
     if not guest.startswith("/"):
         raise UsageError(f"bad volume {text!r}: {guest!r} is not an absolute path")
-    return Volume(os.fsencode(host), os.fsencode(guest), mode == "ro")
+    readonly, index = False, "auto"
+    for option in options:
+        name, equals, value = option.partition("=")
+        if option in ("ro", "rw"):
+            readonly = option == "ro"
+        elif option in ("index", "noindex"):
+            index = "yes" if option == "index" else "no"
+        elif name == "index" and value and equals:
+            index = os.path.abspath(value)
+        else:
+            raise UsageError(
+                f"bad volume {text!r}: {option!r} is not ro, rw, index, index=FILE or noindex"
+            )
+    return Volume(os.fsencode(host), os.fsencode(guest), readonly, index)
 
 
 class TmpfsVolume(NamedTuple):

@@ -24,7 +24,9 @@ from lxemu.cli.options import (
 HELP = Option(("-h", "--help"), "this text")
 PLACE = (
     Option(("--root",), "'host' (default), 'none' or a directory", "ROOT"),
-    Option(("-v", "--volume"), "let the guest see and change a host path", "HOST:GUEST[:ro]", True),
+    Option(
+        ("-v", "--volume"), "let the guest see and change a host path", "HOST:GUEST[:ro,...]", True
+    ),
     Option(("--tmpfs",), "give the guest an empty tree in memory", "GUEST[:size=N]", True),
     Option(("-w", "--workdir"), "the guest's working directory", "DIR"),
     Option(("-u", "--user"), "run as this user", "UID[:GID]"),

@@ -13,6 +13,8 @@ from lxemu.kernel.vfs.vnode import IFTOVT, VNON, Vattr, makedev
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lxemu.kernel.vfs.metaindex import HostStat
+
 _BY_HOST: dict[int, Errno] = {
     number: Errno[name] for number, name in errno.errorcode.items() if name in Errno.__members__
 }
@@ -37,7 +39,7 @@ def host_type(mode: int) -> int:
     return IFTOVT.get(S_IFMT(mode), VNON)
 
 
-def host_vattr(st: os.stat_result) -> Vattr:
+def host_vattr(st: os.stat_result | HostStat) -> Vattr:
     """Return host attributes as vnode attributes."""
     mode = st.st_mode
     rdev = st.st_rdev
@@ -82,3 +84,80 @@ def pieces(data: bytes | memoryview, size: int) -> Iterator[bytes | memoryview]:
     """Cut `data` into pieces of at most `size` bytes."""
     for at in range(0, len(data), size):
         yield data[at : at + size]
+
+
+# -- calls of the host's C library that Python has no name for -------------------------------------
+
+_RENAME_EXCHANGE = 2
+_BTIME_MASK = 0x800
+_SYMLINK_NOFOLLOW, _EMPTY_PATH = 0x100, 0x1000
+#: Offsets in the host's struct statx: mask, and seconds and nanoseconds of the birth time.
+_STATX_SIZE, _STATX_BTIME = 256, 80
+
+
+class _Libc:
+    """The functions, looked up once; None where the host has none."""
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self.ctypes = ctypes
+        self.lib = ctypes.CDLL(None, use_errno=True)
+
+    def call(self, name: str, *args: object) -> None:
+        """Call a function that returns -1 and errno. Raises OSError; ENOSYS if there is none."""
+        function = getattr(self.lib, name, None)
+        if function is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        if function(*args) == -1:
+            number = self.ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+
+_libc: list[_Libc] = []
+
+
+def _host_libc() -> _Libc:
+    if not _libc:
+        _libc.append(_Libc())
+    return _libc[0]
+
+
+def birth_time(name: bytes, dirfd: int) -> int:
+    """Return when a file was made, ns since 1970; 0 where the host does not tell.
+
+    An empty name is the descriptor itself.
+    """
+    libc = _host_libc()
+    buffer = libc.ctypes.create_string_buffer(_STATX_SIZE)
+    flags = _SYMLINK_NOFOLLOW if name else _EMPTY_PATH
+    try:
+        libc.call("statx", dirfd, name, flags, _BTIME_MASK, buffer)
+    except OSError:
+        return 0
+    raw = buffer.raw
+    if not int.from_bytes(raw[:4], "little") & _BTIME_MASK:
+        return 0
+    seconds = int.from_bytes(raw[_STATX_BTIME : _STATX_BTIME + 8], "little", signed=True)
+    nanos = int.from_bytes(raw[_STATX_BTIME + 8 : _STATX_BTIME + 12], "little")
+    return seconds * 1_000_000_000 + nanos
+
+
+def exchange(olddir: int, old: bytes, newdir: int, new: bytes) -> None:
+    """Swap two entries of the host. Raises OSError."""
+    _host_libc().call("renameat2", olddir, old, newdir, new, _RENAME_EXCHANGE)
+
+
+# What `fallocate` is to do with a range; the host's values.
+ALLOC_KEEP_SIZE = 0x01
+ALLOC_PUNCH = 0x02 | ALLOC_KEEP_SIZE
+ALLOC_COLLAPSE = 0x08
+ALLOC_ZERO = 0x10
+ALLOC_INSERT = 0x20
+
+
+def fallocate(fd: int, how: int, off: int, length: int) -> None:
+    """Change the storage of a range of a host file (ALLOC_*). Raises OSError."""
+    libc = _host_libc()
+    long64 = libc.ctypes.c_longlong
+    libc.call("fallocate64", fd, how, long64(off), long64(length))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -23,6 +24,7 @@ from lxemu.kernel.mm.pagecache import PageCache
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 from lxemu.kernel.vfs.host import host_error, host_vattr, process_devices
 from lxemu.kernel.vfs.hostfd import FdCache, close_quietly
+from lxemu.kernel.vfs.metaindex import HostStat, Meta, MetaIndex, reachable
 from lxemu.kernel.vfs.vnode import (
     AT_ATIME,
     AT_GID,
@@ -66,7 +68,8 @@ _now = time.monotonic_ns
 class Lofs(Vfs):
     """A view of the host's `path`, a directory or a single file; read-only unless told otherwise.
 
-    `phys` lets files be mapped. Raises OSError when the path cannot be opened: whoever mounts
+    `phys` lets files be mapped. `meta` shows owners, modes and devices that the host's files do not
+    have. Raises OSError when the path cannot be opened: whoever mounts
     reports it.
     """
 
@@ -80,6 +83,7 @@ class Lofs(Vfs):
         readonly: bool = True,
         phys: PhysMem | None = None,
         max_fds: int | None = None,
+        meta: MetaIndex | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(fsid, flags=VFS_RDONLY if readonly else 0, now=now)
@@ -89,14 +93,15 @@ class Lofs(Vfs):
         self.phys = phys
         self.fds = FdCache(max_fds)
         self.nodes: dict[tuple[int, int], ref[LofsNode]] = {}
-        self.may_chown = os.geteuid() == 0
+        self.meta = meta
+        self.may_chown = os.geteuid() == 0 and meta is None
         #: Devices whose directories look empty.
         self.hidden = process_devices()
         host_path = os.path.realpath(os.fsencode(path))
         self.source = host_path
         top = host_path if os.path.isdir(host_path) else os.path.dirname(host_path)
         fd = os.open(top, O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        st = os.fstat(fd)
+        st = self.view(os.fstat(fd), b"", fd)
         self._top = LofsDir(self, st, None, b"")
         self._top.fd = fd
         self.nodes[self._top.key] = ref(self._top)
@@ -109,7 +114,13 @@ class Lofs(Vfs):
         """Return the vnode of the directory (or file) that is mounted."""
         return self._root
 
-    def node(self, st: os.stat_result, parent: LofsDir, name: bytes, now: int) -> LofsNode:
+    def view(self, st: os.stat_result, name: bytes, dirfd: int) -> HostStat | os.stat_result:
+        """Return the attributes of a file, `name` in `dirfd`, as the guest is to see them."""
+        return st if self.meta is None else self.meta.shown(st, name, dirfd)
+
+    def node(
+        self, st: HostStat | os.stat_result, parent: LofsDir, name: bytes, now: int
+    ) -> LofsNode:
         """Return the vnode of a file that has just been seen as `name` in `parent`."""
         key = (st.st_dev, st.st_ino)
         known = self.nodes.get(key)
@@ -148,7 +159,9 @@ class Lofs(Vfs):
         return not self.readonly
 
     def sync(self) -> None:
-        """Write dirty mapped pages to the host."""
+        """Write dirty mapped pages to the host, and the index."""
+        if self.meta is not None:
+            self.meta.sync()
         for known in list(self.nodes.values()):
             node = known()
             if isinstance(node, LofsFile):
@@ -159,6 +172,8 @@ class Lofs(Vfs):
         self.sync()
         self.fds.clear()
         self._top.drop()
+        if self.meta is not None:
+            self.meta.close()
 
     def check_writable(self) -> None:
         """Raise EROFS on a read-only view."""
@@ -166,7 +181,9 @@ class Lofs(Vfs):
             raise KernelError(Errno.EROFS)
 
 
-def _new_node(vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes) -> LofsNode:
+def _new_node(
+    vfs: Lofs, vtype: int, st: HostStat | os.stat_result, parent: LofsDir, name: bytes
+) -> LofsNode:
     from lxemu.kernel.vfs.lofsdir import LofsDir
 
     if vtype == VREG:
@@ -182,10 +199,15 @@ class LofsNode(Vnode):
     `fd` is an open descriptor or -1: of a directory for the names in it, of a file for reading.
     """
 
-    __slots__ = ("_target", "fd", "key", "lofs", "name", "parent", "seen", "st", "used")
+    __slots__ = ("_target", "fd", "key", "lofs", "name", "parent", "removed", "seen", "st", "used")
 
     def __init__(
-        self, vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir | None, name: bytes
+        self,
+        vfs: Lofs,
+        vtype: int,
+        st: HostStat | os.stat_result,
+        parent: LofsDir | None,
+        name: bytes,
     ) -> None:
         super().__init__(vfs, vtype, st.st_mode & 0o7777)
         self.lofs = vfs
@@ -196,15 +218,21 @@ class LofsNode(Vnode):
         self.fd = -1
         self.seen = 0
         self.used = False
+        #: Whether its last name is gone: with the last user its record goes too.
+        self.removed = False
         self._target: bytes | None = None
 
     def __del__(self) -> None:
         close_quietly(self.fd)
+        if self.removed and self.lofs.meta is not None:
+            with suppress(KernelError):
+                # A stale record does no harm: the next file of this number is younger.
+                self.lofs.meta.drop(self.key)
         known = self.lofs.nodes.get(self.key)
         if known is not None and known() in (None, self):
             del self.lofs.nodes[self.key]
 
-    def refresh(self, st: os.stat_result) -> None:
+    def refresh(self, st: HostStat | os.stat_result) -> None:
         """Take in newly read attributes."""
         self.st = st
         self.mode = st.st_mode & 0o7777
@@ -218,8 +246,17 @@ class LofsNode(Vnode):
             raise KernelError(Errno.ENOENT)
         return parent.openfd()
 
-    def host_stat(self) -> os.stat_result:
-        """Read the attributes; raises ENOENT when the file is not where it was."""
+    def host_stat(self) -> HostStat | os.stat_result:
+        """Read the attributes to show; raises ENOENT when the file is not where it was."""
+        st = self.raw_stat()
+        return st if self.lofs.meta is None else self.lofs.view(st, *self.where())
+
+    def where(self) -> tuple[bytes, int]:
+        """Return a name and the directory descriptor it goes with: an open file is its own."""
+        return (b"", self.fd) if self.fd >= 0 else (self.name, self.dirfd())
+
+    def raw_stat(self) -> os.stat_result:
+        """Read the host's attributes; raises ENOENT when the file is not where it was."""
         try:
             if self.fd >= 0:
                 return os.fstat(self.fd)
@@ -233,7 +270,7 @@ class LofsNode(Vnode):
     def host_open(self, flags: int) -> int:
         """Open the file where it was last seen and make sure that it is still this one."""
         try:
-            fd = self.lofs.fds.open(lambda: os.open(self.name, flags, dir_fd=self.dirfd()))
+            fd = self._host_open(flags)
         except OSError as err:
             raise host_error(err) from None
         st = os.fstat(fd)
@@ -241,6 +278,18 @@ class LofsNode(Vnode):
             os.close(fd)
             raise KernelError(Errno.ENOENT)
         return fd
+
+    def _host_open(self, flags: int) -> int:
+        try:
+            return self.lofs.fds.open(lambda: os.open(self.name, flags, dir_fd=self.dirfd()))
+        except PermissionError:
+            # The guest may, by what the index shows; its file on the host is made to follow.
+            index, st = self.lofs.meta, self.raw_stat()
+            mode = reachable(st.st_mode, self.type)
+            if index is None or st.st_uid != index.me or mode == st.st_mode & 0o7777:
+                raise
+            self._record(index, st, AT_MODE, Vattr(mode=self.mode))
+            return self.lofs.fds.open(lambda: os.open(self.name, flags, dir_fd=self.dirfd()))
 
     def busy(self) -> bool:
         """Return whether the descriptor must stay open."""
@@ -266,7 +315,7 @@ class LofsNode(Vnode):
 
     def size(self) -> int:
         """Return the length in bytes."""
-        return self.host_stat().st_size
+        return self.raw_stat().st_size if self.type == VREG else self.host_stat().st_size
 
     def access(self, want: int, cred: Cred) -> None:
         """Check permission as the guest's user; the host checks its own when the time comes."""
@@ -288,7 +337,10 @@ class LofsNode(Vnode):
             self.refresh(self.host_stat())
 
     def _setattr(self, mask: int, attr: Vattr) -> None:
-        st = self.host_stat()
+        st = self.raw_stat()
+        if self.lofs.meta is not None and mask & (AT_MODE | AT_UID | AT_GID):
+            self._record(self.lofs.meta, st, mask, attr)
+            mask &= ~(AT_MODE | AT_UID | AT_GID)
         dirfd = self.dirfd() if self.parent is not None else self.fd
         name = self.name if self.parent is not None else b"."
         if mask & (AT_UID | AT_GID):
@@ -296,16 +348,51 @@ class LofsNode(Vnode):
             gid = attr.gid if mask & AT_GID else -1
             os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
         if mask & AT_MODE and self.type != VLNK:
-            fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
-            try:
-                # The descriptor's own path is the one way to a file that may not be opened.
-                os.chmod(b"/proc/self/fd/%d" % fd, attr.mode)
-            finally:
-                os.close(fd)
+            self.host_chmod(attr.mode)
         if mask & (AT_ATIME | AT_MTIME):
             atime = attr.atime if mask & AT_ATIME else st.st_atime_ns
             mtime = attr.mtime if mask & AT_MTIME else st.st_mtime_ns
             os.utime(name, ns=(atime, mtime), dir_fd=dirfd, follow_symlinks=False)
+
+    def host_chmod(self, mode: int) -> None:
+        """Set the permission bits of the host's file. Raises OSError."""
+        dirfd = self.dirfd() if self.parent is not None else self.fd
+        name = self.name if self.parent is not None else b"."
+        fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
+        try:
+            # The descriptor's own path is the one way to a file that may not be opened.
+            os.chmod(b"/proc/self/fd/%d" % fd, mode)
+        finally:
+            os.close(fd)
+
+    def _record(self, index: MetaIndex, st: os.stat_result, mask: int, attr: Vattr) -> None:
+        """Change mode or owner in the index, and the host's mode as far as it can follow."""
+        name, dirfd = self.where()
+        old = index.get(self.key, name, dirfd)
+        shown = index.shown(st, name, dirfd)
+        meta = Meta(
+            old.born if old is not None else 0,
+            self.type,
+            attr.mode if mask & AT_MODE else shown.st_mode & 0o7777,
+            attr.uid if mask & AT_UID else shown.st_uid,
+            attr.gid if mask & AT_GID else shown.st_gid,
+            old.rdev if old is not None else 0,
+            old.xattrs if old is not None else (),
+        )
+        self.apply(index, st, meta)
+
+    def apply(self, index: MetaIndex, st: os.stat_result, meta: Meta) -> None:
+        """Have the index show `meta`. Whenever this is cut off, old or new attributes are shown."""
+        name, dirfd = self.where()
+        mine = st.st_uid == index.me and self.type != VLNK
+        mode = reachable(meta.mode, self.type) if mine else st.st_mode & 0o7777
+        needed = index.needed(st, meta, mode)
+        if needed:
+            index.put(st, name, dirfd, meta)
+        if mode != st.st_mode & 0o7777:
+            self.host_chmod(mode)
+        if not needed:
+            index.drop(self.key)
 
     def readlink(self) -> bytes:
         """Return the target of a symbolic link, never followed here."""
@@ -325,7 +412,7 @@ class LofsFile(LofsNode):
     __slots__ = ("_pages", "_stamp", "users", "wfd", "wusers")
 
     def __init__(
-        self, vfs: Lofs, vtype: int, st: os.stat_result, parent: LofsDir, name: bytes
+        self, vfs: Lofs, vtype: int, st: HostStat | os.stat_result, parent: LofsDir, name: bytes
     ) -> None:
         super().__init__(vfs, vtype, st, parent, name)
         self.wfd = -1
@@ -342,7 +429,7 @@ class LofsFile(LofsNode):
             close_quietly(self.wfd)
         super().__del__()
 
-    def refresh(self, st: os.stat_result) -> None:
+    def refresh(self, st: HostStat | os.stat_result) -> None:
         """Take in new attributes; pages of a file that the host has changed are forgotten."""
         self.st = st
         self.mode = st.st_mode & 0o7777

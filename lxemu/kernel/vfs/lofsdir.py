@@ -9,12 +9,16 @@ from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.dirlist import DirList
+from lxemu.kernel.vfs.host import exchange as host_exchange
 from lxemu.kernel.vfs.host import host_error, host_type
 from lxemu.kernel.vfs.lofs import DIR_TTL, OPEN_DIR, Lofs, LofsFile, LofsNode, _now
+from lxemu.kernel.vfs.metaindex import Meta, MetaIndex, reachable
 from lxemu.kernel.vfs.vnode import (
     AT_MODE,
     S_ISGID,
     S_ISUID,
+    VBLK,
+    VCHR,
     VDIR,
     VFIFO,
     VLNK,
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lxemu.kernel.cred import Cred
+    from lxemu.kernel.vfs.metaindex import HostStat
 
+_TMPFILE = getattr(os, "O_TMPFILE", 0)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,7 +63,9 @@ class LofsDir(LofsNode):
 
     __slots__ = ("_list", "dirs")
 
-    def __init__(self, vfs: Lofs, st: os.stat_result, parent: LofsDir | None, name: bytes) -> None:
+    def __init__(
+        self, vfs: Lofs, st: HostStat | os.stat_result, parent: LofsDir | None, name: bytes
+    ) -> None:
         super().__init__(vfs, VDIR, st, parent, name)
         self.dirs: dict[bytes, ref[LofsNode]] = {}
         self._list = DirList()
@@ -93,10 +101,14 @@ class LofsDir(LofsNode):
         if self.key[0] in self.lofs.hidden:
             raise KernelError(Errno.ENOENT)
         try:
-            st = os.stat(name, dir_fd=self.openfd(), follow_symlinks=False)
+            st: HostStat | os.stat_result = os.stat(
+                name, dir_fd=self.openfd(), follow_symlinks=False
+            )
         except OSError as err:
             self.dirs.pop(name, None)
             raise host_error(err) from None
+        if self.lofs.meta is not None:
+            st = self.lofs.meta.shown(st, name, self.fd)  # type: ignore[arg-type]
         node = self.lofs.node(st, self, name, _now())
         if node.type == VDIR:
             self.dirs[name] = ref(node)
@@ -122,6 +134,10 @@ class LofsDir(LofsNode):
         st = node.st
         uid = cred.fsuid
         gid = st.st_gid if self.mode & S_ISGID else cred.fsgid
+        if self.lofs.meta is not None:
+            gid = self.st.st_gid if self.mode & S_ISGID else cred.fsgid
+            self._index(self.lofs.meta, node, Meta(0, node.type, mode, uid, gid))
+            return self.find(name)
         if self.lofs.may_chown and (st.st_uid, st.st_gid) != (uid, gid):
             with _host_errors():
                 os.chown(name, uid, gid, dir_fd=self.openfd(), follow_symlinks=False)
@@ -130,27 +146,35 @@ class LofsDir(LofsNode):
                 node.setattr(AT_MODE, Vattr(mode=mode), cred)
         return node
 
-    def create(
-        self,
-        name: bytes,
-        mode: int,
-        vtype: int,
-        cred: Cred,
-        rdev: int = 0,  # noqa: ARG002
-    ) -> Vnode:
-        """Make a file, fifo or socket node on the host; device nodes are refused with EPERM."""
+    @staticmethod
+    def _index(index: MetaIndex, node: LofsNode, meta: Meta) -> None:
+        if meta.type == VLNK:
+            meta = meta._replace(mode=0o777)
+        with _host_errors():
+            node.apply(index, node.raw_stat(), meta)
+
+    def _host_mode(self, mode: int, vtype: int) -> int:
+        """Return the mode to make a host file with."""
+        return mode if self.lofs.meta is None else reachable(mode, vtype)
+
+    def create(self, name: bytes, mode: int, vtype: int, cred: Cred, rdev: int = 0) -> Vnode:
+        """Make a file, fifo or socket node on the host, a device node in the index.
+
+        Without an index devices are refused with EPERM.
+        """
         self.lofs.check_writable()
         _check_name(name)
         dirfd = self.openfd()
+        if vtype in (VCHR, VBLK):
+            return self._device(name, Meta(0, vtype, mode, *self._owner(cred), rdev))
+        host_mode = self._host_mode(mode, vtype)
         with _host_errors():
             if vtype == VREG:
-                fd = self.lofs.fds.open(lambda: os.open(name, _CREATE, mode, dir_fd=dirfd))
+                fd = self.lofs.fds.open(lambda: os.open(name, _CREATE, host_mode, dir_fd=dirfd))
             elif vtype == VFIFO:
-                os.mkfifo(name, mode, dir_fd=dirfd)
-            elif vtype == VSOCK:
-                os.mknod(name, VTTOIF[VSOCK] | mode, dir_fd=dirfd)
+                os.mkfifo(name, host_mode, dir_fd=dirfd)
             else:
-                raise KernelError(Errno.EPERM)
+                os.mknod(name, VTTOIF[VSOCK] | host_mode, dir_fd=dirfd)
         node = self._made(name, cred, mode)
         if vtype == VREG:
             if isinstance(node, LofsFile) and node.key == _key(fd):
@@ -160,18 +184,41 @@ class LofsDir(LofsNode):
                 os.close(fd)
         return node
 
-    def tmpfile(self, mode: int, cred: Cred) -> Vnode:  # noqa: ARG002
-        """Make a file without a name, if the host can. Raises EOPNOTSUPP."""
-        self.lofs.check_writable()
-        flag = getattr(os, "O_TMPFILE", 0)
-        if not flag:
-            raise KernelError(Errno.EOPNOTSUPP)
+    def _owner(self, cred: Cred) -> tuple[int, int]:
+        return cred.fsuid, self.st.st_gid if self.mode & S_ISGID else cred.fsgid
+
+    def _device(self, name: bytes, meta: Meta) -> LofsNode:
+        """Make an empty file that the index says is a device; it has a name only when it is one."""
+        index = self.lofs.meta
+        if index is None or not _TMPFILE:
+            raise KernelError(Errno.EPERM)
+        major, minor = meta.rdev >> 32, meta.rdev & 0xFFFFFFFF
         dirfd = self.openfd()
         with _host_errors():
-            fd = os.open(b".", flag | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=dirfd)
+            fd = os.open(b".", _TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
+            try:
+                index.put(os.fstat(fd), b"", fd, meta._replace(rdev=os.makedev(major, minor)))
+                os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=dirfd)
+            finally:
+                os.close(fd)
+        self._changed()
+        return self.find(name)
+
+    def tmpfile(self, mode: int, cred: Cred) -> Vnode:
+        """Make a file without a name, if the host can. Raises EOPNOTSUPP."""
+        self.lofs.check_writable()
+        if not _TMPFILE:
+            raise KernelError(Errno.EOPNOTSUPP)
+        dirfd = self.openfd()
+        host_mode = self._host_mode(mode, VREG)
+        with _host_errors():
+            fd = os.open(b".", _TMPFILE | os.O_RDWR | os.O_CLOEXEC, host_mode, dir_fd=dirfd)
         node = LofsFile(self.lofs, VREG, os.fstat(fd), self, b"")
         node.adopt(fd)
         self.lofs.nodes[node.key] = ref(node)
+        if self.lofs.meta is not None:
+            self._index(self.lofs.meta, node, Meta(0, VREG, mode, *self._owner(cred)))
+            node.refresh(node.host_stat())
         return node
 
     def mkdir(self, name: bytes, mode: int, cred: Cred) -> Vnode:
@@ -179,8 +226,8 @@ class LofsDir(LofsNode):
         self.lofs.check_writable()
         _check_name(name)
         with _host_errors():
-            os.mkdir(name, mode, dir_fd=self.openfd())
-        return self._made(name, cred)
+            os.mkdir(name, self._host_mode(mode, VDIR), dir_fd=self.openfd())
+        return self._made(name, cred, mode | self.mode & S_ISGID)
 
     def symlink(self, name: bytes, target: bytes, cred: Cred) -> Vnode:
         """Make a symbolic link on the host."""
@@ -242,6 +289,8 @@ class LofsDir(LofsNode):
                 # Only its users keep it now, and its number may be given to another file.
                 self.lofs.fds.remove(node)
                 self.lofs.nodes.pop(node.key, None)
+                if self.lofs.meta is not None:
+                    node.removed = True
 
     def rename(self, name: bytes, newdir: Vnode, newname: bytes) -> None:
         """Move an entry on the host."""
@@ -262,6 +311,20 @@ class LofsDir(LofsNode):
         node.seen = 0
         newdir.find(newname)
 
+    def exchange(self, name: bytes, newdir: Vnode, newname: bytes) -> None:
+        """Swap two entries on the host. Raises EINVAL where the host cannot."""
+        self.lofs.check_writable()
+        assert isinstance(newdir, LofsDir)
+        self.find(name)
+        newdir.find(newname)
+        with _host_errors():
+            host_exchange(self.openfd(), name, newdir.openfd(), newname)
+        for where, entry in ((self, name), (newdir, newname)):
+            where.dirs.pop(entry, None)
+            where._changed()
+        self.find(name)
+        newdir.find(newname)
+
     # -- listing --------------------------------------------------------------------------------
 
     def readdir(self, cookie: int) -> list[Dirent]:
@@ -280,6 +343,9 @@ class LofsDir(LofsNode):
                         (os.fsencode(entry.name), entry.inode(), _entry_type(entry))
                         for entry in entries
                     ]
+                if self.lofs.meta is not None:
+                    types = self.lofs.meta.types(self.key[0])
+                    found = [(name, ino, types.get(ino, vtype)) for name, ino, vtype in found]
             finally:
                 os.close(fd)
         except OSError as err:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.mm.page import PhysMem
 from lxemu.kernel.vfs.lofs import Lofs
+from lxemu.kernel.vfs.metaindex import open_index
 from lxemu.kernel.vfs.mount import MountTable
 from lxemu.kernel.vfs.overlay import Overlay
 from lxemu.kernel.vfs.tmpfs import Tmpfs
@@ -34,6 +36,10 @@ def make_world(kind, phys, host_dir, cred=None):
         vfs.root().mkdir(b"base", 0o755, maker)
     elif kind == "lofs":
         vfs = Lofs(host_dir, 5, readonly=False, phys=phys)
+    elif kind == "indexed":
+        maker = cred if cred is not None else Cred()
+        index = open_index(os.fsencode(host_dir), maker.fsuid, maker.fsgid)
+        vfs = Lofs(host_dir, 5, readonly=False, phys=phys, meta=index)
     elif kind == "overlay":
         vfs = Overlay(Lofs(host_dir, 5, phys=phys).root(), Tmpfs(phys, 6))
     else:
@@ -42,7 +48,7 @@ def make_world(kind, phys, host_dir, cred=None):
     return Ours(mounts, cred=cred)
 
 
-@pytest.fixture(params=["tmpfs", "lofs", "overlay"])
+@pytest.fixture(params=["tmpfs", "lofs", "indexed", "overlay"])
 def ours(request, phys, tmp_path):
     """Give an empty world on each kind of file system."""
     (tmp_path / "ours").mkdir()
