@@ -149,8 +149,8 @@ def parse_size(text: str) -> int:
 class Volume(NamedTuple):
     """A host directory or file that the guest sees: `-v HOST:GUEST[:OPTION,...]`.
 
-    `metadata` says where owners, modes and devices are kept that the host's files cannot have: "auto"
-    (beside the tree, for who is not root on the host), "yes", "no" or a path.
+    `metadata` says where owners, modes and devices are kept that the host's files cannot have:
+    "auto" (beside the tree, for who is not root on the host), "yes", "no" or a path.
     """
 
     host: bytes
