@@ -102,7 +102,7 @@ class _Libc:
         import ctypes
 
         self.ctypes = ctypes
-        self.lib = ctypes.CDLL(None, use_errno=True)
+        self.lib = ctypes.PyDLL(None, use_errno=True)
 
     def call(self, name: str, *args: object) -> None:
         """Call a function that returns -1 and errno. Raises OSError; ENOSYS if there is none."""
