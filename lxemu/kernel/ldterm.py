@@ -479,5 +479,4 @@ class Ldterm:
         self._canon = self._tail
         self._ends.clear()
         self._erasing = False
-        self.out.drop_echoes()
         self.down.input_flushed()

@@ -12,7 +12,7 @@ from lxemu.kernel import termio as t
 from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.cv import CondVar
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.ldterm import Ldterm
+from lxemu.kernel.ldterm import BUFSIZE, Ldterm
 from lxemu.kernel.lwp import curlwp
 from lxemu.kernel.poll import (
     POLLERR,
@@ -93,6 +93,7 @@ class Side(Tty):
         self.status = 0
         self.vnode: PtyVnode | None = None
         self.pollhead = Pollhead()
+        self._receiving = False
         self._cv_read = CondVar()
         self._cv_write = CondVar()
         self._reading = _Turn()
@@ -107,15 +108,25 @@ class Side(Tty):
         return max(0, PENDING - len(self.peer.pending))
 
     def put(self, data: bytes) -> None:
-        """Put out `data`: it is the other side's input."""
+        """Put out `data`: it is the other side's input, when what is being received is done.
+
+        Until then a signal key may still drop it, and so the echo of what came before the key.
+        """
         self.peer.pending += data
-        self.peer.pump()
+        if not self._receiving or len(self.peer.pending) >= BUFSIZE:
+            self.peer.pump()
 
     def pump(self) -> None:
         """Give the discipline what it takes of the pending input."""
-        if self.pending:
-            del self.pending[: self.ld.receive(self.pending)]
+        if not self.pending or self._receiving:
+            return
+        self._receiving = True
+        taken = self.ld.receive(self.pending)
+        self._receiving = False
+        if taken:
+            del self.pending[:taken]
             self.input_ready()
+            self.peer.pump()
 
     def input_ready(self) -> None:
         """Wake the readers if there is something to read."""

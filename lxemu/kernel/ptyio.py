@@ -127,9 +127,13 @@ def _flow(side: Side, _file: File, arg: int) -> None:
             ld.start()
     elif arg in (t.TCIOFF, t.TCION):
         key = ld.modes.cc[t.VSTOP if arg == t.TCIOFF else t.VSTART]
-        if key != t.DISABLED:
-            # Sent even while output is stopped.
+        if key != t.DISABLED and not ld.held:
+            # Sent even while a key has stopped output.
+            stopped = ld.stopped
+            ld.start()
             side.put(bytes((key,)))
+            if stopped:
+                ld.stop()
     else:
         raise KernelError(Errno.EINVAL)
 

@@ -15,6 +15,8 @@ LX_CBAUD: Final = 0x100F
 LX_BOTHER: Final = 0x1000
 LX_IBSHIFT: Final = 16
 LX_CMSPAR: Final = 0x40000000
+#: Addressing of a multi-drop line: no program can set it on a line that has none.
+LX_ADDRB: Final = 0x20000000
 LX_FLUSHO: Final = 0x1000
 _PAREXT: Final = 0x100000
 
@@ -88,7 +90,8 @@ def modes_from_lx(lx: Termios | Termios2, old: t.Termios) -> t.Termios:
     iflag, oflag, word, lflag, line, cc = lx[:6]
     numbers = (lx.ispeed, lx.ospeed) if isinstance(lx, Termios2) else (old.ispeed, old.ospeed)
     out, inp = word & LX_CBAUD, word >> LX_IBSHIFT & LX_CBAUD
-    cflag = _swapped(word & ~(LX_CBAUD | LX_CBAUD << LX_IBSHIFT), LX_CMSPAR, _PAREXT)
+    codes = LX_CBAUD | LX_CBAUD << LX_IBSHIFT
+    cflag = _swapped(word & ~(codes | LX_ADDRB), LX_CMSPAR, _PAREXT)
     ospeed = RATES.get(out, numbers[1])
     if out == LX_BOTHER:
         cflag |= t.CBAUDANY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lxemu.kernel import termio
-from lxemu.kernel.errno import KernelError
+from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.fcntl import O_CLOEXEC
 from lxemu.kernel.vfs.file import File
@@ -55,6 +55,16 @@ def takes_int(cmd: int) -> Request:
 def _tty_only(file: File) -> None:
     """Fail with ENOTTY before the argument is looked at, unless this is a terminal."""
     file.ioctl(termio.TIOCGETD)
+
+
+def _set_group(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
+    """TIOCSPGRP: a terminal that has been hung up says ENOTTY here, and EIO everywhere else."""
+    try:
+        file.ioctl(termio.TIOCGPGRP)
+    except KernelError:
+        raise KernelError(Errno.ENOTTY) from None
+    file.ioctl(termio.TIOCSPGRP, lwp.as_.load_s32(arg))
+    return 0
 
 
 # -- modes ----------------------------------------------------------------------------------------
@@ -206,7 +216,7 @@ REQUESTS: dict[int, Request] = {
     0x540D: by_value(termio.TIOCNXCL),
     0x540E: by_value(termio.TIOCSCTTY),
     0x540F: gives_int(termio.TIOCGPGRP),
-    0x5410: takes_int(termio.TIOCSPGRP),
+    0x5410: _set_group,
     0x5411: gives_int(termio.TIOCOUTQ),
     0x5412: _insert,
     0x5413: _get_size,
