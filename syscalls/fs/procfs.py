@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lxemu.kernel.aio import requests_made
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
 from syscalls.caps import LX_CAP_LAST
@@ -228,6 +229,7 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
     procipc.fill_limits(files.directory(b"mqueue"), machine, procipc.MQUEUE)
+    files.text(b"aio-nr", lambda: b"%d\n" % requests_made(zone))
     files.add(b"aio-max-nr", _ZoneNumber(files.vfs, zone, "aio_max_requests"))
     watches = files.directory(b"inotify")
     for name in (b"max_queued_events", b"max_user_instances", b"max_user_watches"):

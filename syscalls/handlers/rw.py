@@ -214,7 +214,7 @@ def _readv(
     check_mode(file, FREAD, pos)
     vector = user_vector(iov, count)
     if flags:
-        _check_rwf(file, flags, POLLIN)
+        check_rwf(file, flags, POLLIN)
     return read_into(lwp, file, vector, pos)
 
 
@@ -223,9 +223,17 @@ def _writev(
 ) -> int:
     check_mode(file, FWRITE, pos)
     vector = user_vector(iov, count)
+    if flags:
+        check_rwf(file, flags, POLLOUT)
+    return write_vector(lwp, file, vector, pos, flags)
+
+
+def write_vector(
+    lwp: Lwp, file: File, vector: list[tuple[int, int]], pos: int | None, flags: int
+) -> int:
+    """Write buffers with checked RWF_ flags."""
     if not flags:
         return write_from(lwp, file, vector, pos)
-    _check_rwf(file, flags, POLLOUT)
     if flags & LX_RWF_APPEND and not file.stream:
         before = file.offset
         done = write_from(lwp, file, vector, file.vnode.size())
@@ -237,7 +245,7 @@ def _writev(
     return done
 
 
-def _check_rwf(file: File, flags: int, events: int) -> None:
+def check_rwf(file: File, flags: int, events: int) -> None:
     """Check RWF_ flags (kiocb_set_rw_flags); RWF_NOWAIT on a stream that is not ready is EAGAIN."""
     if flags & ~LX_RWF_SUPPORTED:
         raise KernelError(Errno.EOPNOTSUPP)

@@ -68,6 +68,7 @@ from lxemu.kernel.mm.usercopy import OverlongString, UserCopy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lxemu.kernel.aio import AioContext
     from lxemu.kernel.mm.mmu import Mmu
     from lxemu.kernel.mm.page import PhysMem
     from lxemu.kernel.mm.pagecache import Mappable
@@ -113,6 +114,7 @@ class As(UserCopy):
     __slots__ = (
         "_segs",
         "_starts",
+        "aio",
         "brk",
         "brk_start",
         "limits",
@@ -144,6 +146,8 @@ class As(UserCopy):
             phys.mmu = mmu
         self._bind(phys, hat if hat is not None else Hat(phys, kernel_entry))
         self._starts: list[int] = []
+        #: Contexts of asynchronous I/O by their address; None while there is none.
+        self.aio: dict[int, AioContext] | None = None
         self._segs: list[Seg] = []
         self.task_size = task_size
         self.mmap_top = mmap_top or task_size - (STACK_GUARD << 4)
@@ -636,6 +640,9 @@ class As(UserCopy):
 
     def free(self) -> None:
         """Release everything: shared changes are written back, frames and tables are free."""
+        for context in tuple((self.aio or {}).values()):
+            context.destroy()
+        self.aio = None
         for seg in self._segs:
             seg.detach()
         self._segs.clear()
