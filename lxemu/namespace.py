@@ -119,13 +119,14 @@ def _mount_brand(machine: Machine, ids: FsIds) -> None:
     except ImportError:
         return
 
-    for path in (b"proc", b"dev", b"sys", b"tmp"):
+    for path in (b"proc", b"dev", b"sys"):
         make_path(machine, path, directory=True)
+    make_path(machine, b"tmp", directory=True, mode=0o1777)
     mount_all(machine, ids.next)
 
 
-def make_path(machine: Machine, path: bytes, *, directory: bool) -> Name:
-    """Return the Name of `path`, making what is missing of it as root."""
+def make_path(machine: Machine, path: bytes, *, directory: bool, mode: int = 0o755) -> Name:
+    """Return the Name of `path`, making what is missing of it as root (`mode`: of directories)."""
     root = machine.zone.root
     assert root is not None
     here = root
@@ -138,7 +139,7 @@ def make_path(machine: Machine, path: bytes, *, directory: bool) -> Name:
                 raise
             vnode = here.vnode
             if at + 1 < len(parts) or directory:
-                made = vnode.mkdir(part, 0o755, _ROOT)
+                made = vnode.mkdir(part, mode, _ROOT)
             else:
                 made = vnode.create(part, 0o644, VREG, _ROOT)
             here.enter(part, made)
