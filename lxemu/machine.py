@@ -71,6 +71,15 @@ class TmpfsMount(NamedTuple):
     size: int = 0
 
 
+class Published(NamedTuple):
+    """A port of the host that leads to one in the machine; `protocol` is "tcp" or "udp"."""
+
+    address: str
+    port: int
+    guest_port: int
+    protocol: str
+
+
 class Crash(NamedTuple):
     """An lwp that a fault killed: the signal, its registers as text, the code where it stood."""
 
@@ -93,7 +102,9 @@ class MachineConfig:
     """What a machine is built from.
 
     `root` is "host", "none", or a host directory; memory is in bytes; `seed` makes a deterministic
-    machine. `stdio` are the host descriptors that become 0, 1 and 2, -1 for a closed one.
+    machine. `net` is "none", or "host" to let the guest use the host's network; `publish` are ports
+    of the host that lead into the machine. `stdio` are the host descriptors that become 0, 1 and 2,
+    -1 for a closed one.
     """
 
     root: str | bytes = "none"
@@ -114,6 +125,8 @@ class MachineConfig:
     host_signals: bool = False
     limits: dict[int, tuple[int, int]] = field(default_factory=dict)
     tracer: Tracer | None = None
+    net: str = "none"
+    publish: Sequence[Published] = ()
 
 
 class Machine:
@@ -152,6 +165,10 @@ class Machine:
         self.disp.switch_out = self._switch_out
         self.init = self._make_init()
         build_namespace(self)
+        if config.publish or config.net != "none":
+            from lxemu.hostnetwork import open_network
+
+            open_network(self, config.net, config.publish)
         self.base_frames = unaccounted_frames(self)
         self._switched_at = self.clock.cputime()
         self.host_signals = HostSignals(self) if config.host_signals else None
@@ -553,6 +570,9 @@ class Machine:
         for proc in tuple(self.procs.values()):
             if not proc.zombie and proc.files is not None:
                 proc.files.rele(proc)
+        stack = getattr(self, "netstack", None)
+        if stack is not None:
+            stack.close()
         if self.zone.mounts is not None:
             for mount in self.zone.mounts:
                 mount.vfs.unmount()

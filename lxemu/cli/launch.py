@@ -11,7 +11,7 @@ from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.lookup import lookupname
 from lxemu.kernel.vfs.vnode import VREG
-from lxemu.machine import Machine, MachineConfig, Mount, TmpfsMount
+from lxemu.machine import Machine, MachineConfig, Mount, Published, TmpfsMount
 from syscalls.signum import TO_LX
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def launch(request: Request, tracer: Tracer | None = None) -> int:
         aslr=request.aslr,
         host_signals=True,
         tracer=tracer,
+        net=request.net,
+        publish=tuple(Published(*port) for port in request.publish),
     )
     if request.memory is not None:
         config.memory = request.memory

@@ -20,6 +20,7 @@ from lxemu.cli.options import (
     parse_variable,
     parse_volume,
 )
+from lxemu.cli.ports import NET, NETWORK_HELP, PUBLISH, Port, parse_net, parse_port
 
 HELP = Option(("-h", "--help"), "this text")
 PLACE = (
@@ -28,6 +29,8 @@ PLACE = (
         ("-v", "--volume"), "let the guest see and change a host path", "HOST:GUEST[:ro,...]", True
     ),
     Option(("--tmpfs",), "give the guest an empty tree in memory", "GUEST[:size=N]", True),
+    PUBLISH,
+    NET,
     Option(("-w", "--workdir"), "the guest's working directory", "DIR"),
     Option(("-u", "--user"), "run as this user", "UID[:GID]"),
     Option(("--hostname",), "the guest's host name", "NAME"),
@@ -82,6 +85,8 @@ class Request(NamedTuple):
     seed: int | None
     aslr: bool
     check_leaks: bool
+    net: str
+    publish: tuple[Port, ...]
     program: bytes
     args: tuple[bytes, ...]
 
@@ -90,7 +95,9 @@ def command_run(argv: list[str]) -> int:
     """Carry out `lxemu run`."""
     values, operands = parse(OPTIONS, argv)
     if values.flag("help"):
-        sys.stdout.write("\n".join((SUMMARY, "Options:", *help_lines(OPTIONS), "", EPILOGUE)))
+        sys.stdout.write(
+            "\n".join((SUMMARY, "Options:", *help_lines(OPTIONS), "", EPILOGUE + NETWORK_HELP))
+        )
         return 0
     from lxemu.cli.launch import launch
 
@@ -128,6 +135,8 @@ def request_of(values: Values, operands: list[str], *, env_option: str = "env") 
         seed=None if seed is None else _seed(seed),
         aslr=not values.flag("no_aslr"),
         check_leaks=values.flag("check_leaks"),
+        net=parse_net(values.value("net")),
+        publish=tuple(parse_port(text) for text in values.all("publish")),
         program=os.fsencode(operands[0]),
         args=tuple(os.fsencode(text) for text in operands),
     )

@@ -77,8 +77,12 @@ class NetStack:
         #: Groups whose members may have echo sockets: nobody where the first is above the last.
         self.ping_groups = (1, 0)
         self.host: Any = None
-        #: UDP ports that the host passes to us, by port.
+        #: Ports of the host that lead to us, and those of UDP by our port.
+        self.publishers: list[Any] = []
         self.published: dict[int, Any] = {}
+        #: What holds sockets of the host: connections, and datagram sockets.
+        self.host_streams: set[Any] = set()
+        self.host_datagrams: set[Any] = set()
         #: Called with what has changed ("link", "addr") and the interface.
         self.on_change: list[Callable[[str, Any], None]] = []
 
@@ -196,6 +200,14 @@ class NetStack:
         left += [f"UDP port {port}" for port in self.udp.bound]
         left += ["a raw socket" for _ in self.raw]
         return left
+
+    def close(self) -> None:
+        """Give the sockets of the host back: the machine ends."""
+        for stream in tuple(self.host_streams):
+            stream.finish()
+        for held in (*self.publishers, *self.host_datagrams):
+            held.close()
+        self.publishers.clear()
 
     # -- what the connections tell ----------------------------------------------------------------
 

@@ -392,13 +392,13 @@ class TcpSonode(InetSonode):
                     done = min(total, done + room)
                     if done == total:
                         return total
+                if conn.error is not None or conn.snd_shut:
+                    self._broken()
                 if nonblock:
                     raise KernelError(Errno.EAGAIN)
                 if deadline is None:
                     deadline = self.until(self.sndtimeo)
                 self.wait(conn.cv_write, deadline)
-                if conn.error is not None or conn.snd_shut:
-                    self._broken()
         except KernelError:
             if done:
                 return done

@@ -29,6 +29,7 @@ from lxemu.kernel.poll import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lxemu.kernel.net.hosttcp import HostConnect
     from lxemu.kernel.net.netstack import NetStack
     from lxemu.kernel.net.ports import Binding
     from lxemu.kernel.net.tcplisten import Listener
@@ -100,6 +101,7 @@ class TcpConn:
         "on_urgent",
         "oob_inline",
         "orphan",
+        "outside",
         "parent",
         "peer",
         "pollhead",
@@ -143,6 +145,8 @@ class TcpConn:
         self.rcv_shut = self.snd_shut = False
         self.fin_queued = False
         self.orphan = False
+        #: What tries to connect on the host, to be told when there is no need for it any more.
+        self.outside: HostConnect | None = None
         self.oob_inline = False
         self.urg = -1
         self.urg_byte: int | None = None
@@ -224,6 +228,10 @@ class TcpConn:
         if peer.rcv_shut and peer.state in _SENT_FIN:
             # Data for one who has said that it reads no more.
             peer.abort()
+            return
+        if peer.state == TCPS_CLOSED:
+            self.peer = None
+            self.reset_came()
             return
         peer.queue.append(data)
         peer.arrived += len(data)
@@ -419,6 +427,8 @@ class TcpConn:
         self.rcv_shut = self.snd_shut = True
         self.fin_queued = False
         self.stop_timer()
+        if self.outside is not None:
+            self.outside.close()
         self.stack.tcp_gone(self)
         peer = self.peer
         if peer is not None and peer.peer is self and peer.state == TCPS_CLOSED:
