@@ -155,5 +155,8 @@ class Brand(Protocol):
     def sigreturn(self, lwp: Lwp, rt: bool) -> int:
         """Undo `sendsig` from the frame on the stack; return the value of the result register."""
 
+    def core_dump(self, lwp: Lwp, info: SigInfo) -> bool:
+        """Write the core file of a process that `info` is about to end; False if there is none."""
+
     def pagefault(self, lwp: Lwp, addr: int, access: Any) -> bool:
         """Offer a fault that the address space could not resolve; True if it is dealt with."""

@@ -532,9 +532,9 @@ class Machine:
                 code = b""
             self.fatal.append(Crash(info, lwp.regs.dump(), pc, code, lwp.brand.bits))
 
-    def core_dump(self, _lwp: Lwp, _info: SigInfo) -> bool:
-        """Write a core file; there is none yet, so the status does not claim one."""
-        return False
+    def core_dump(self, lwp: Lwp, info: SigInfo) -> bool:
+        """Write a core file; return whether there is one."""
+        return lwp.brand.core_dump(lwp, info)
 
     def out_of_memory(self, lwp: Lwp) -> None:
         """Say that the machine's memory is used up."""

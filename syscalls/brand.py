@@ -277,6 +277,12 @@ class LxBrand:
             return sigframe64.sigreturn(lwp)
         return sigframe32.sigreturn(lwp, rt)
 
+    def core_dump(self, lwp: Lwp, info: SigInfo) -> bool:
+        """Write the core file of a process that `info` is about to end (do_coredump)."""
+        from syscalls.coredump import dump
+
+        return dump(lwp, info)
+
     def pagefault(self, lwp: Lwp, addr: int, access: Any) -> bool:
         """Emulate a call into the vsyscall page (arch/x86/entry/vsyscall, emulate_vsyscall)."""
         if self.bits == 32 or access != PROT_EXEC or addr not in VSYSCALLS:

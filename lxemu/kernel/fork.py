@@ -132,6 +132,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     proc.pgrp.members.append(proc)
     proc.nice, proc.dumpable, proc.personality = old.nice, old.dumpable, old.personality
     proc.oom_score_adj, proc.large_pages_off = old.oom_score_adj, old.large_pages_off
+    proc.core_filter = old.core_filter
     proc.ipc = old.ipc
     if spec.share_semundo:
         from lxemu.kernel.ipc.sem import SemUndo

@@ -111,6 +111,7 @@ class Proc:
         "children",
         "comm",
         "continued",
+        "core_filter",
         "cred",
         "ctty",
         "cv_child",
@@ -228,6 +229,8 @@ class Proc:
         self.large_pages_off = False
         self.nice = 0
         self.oom_score_adj = 0
+        #: The brand's choice of memory for a core file.
+        self.core_filter = 0x33
         #: The IPC objects that it sees, None for the zone's; what its semaphore operations undo.
         self.ipc: IpcSpace | None = None
         self.semundo: SemUndo | None = None

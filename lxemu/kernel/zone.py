@@ -39,6 +39,9 @@ class Zone:
         self.aio_max_requests = 65536
         #: User -> how many event files and watches of files he has.
         self.event_users: dict[int, tuple[int, int]] = {}
+        #: How core files are called, and whether a pid is added (illumos coreadm).
+        self.core_pattern = b"core"
+        self.core_uses_pid = 0
         #: Seconds that the holder of a lease has to give it up.
         self.lease_break_time = 45
         self.ipc: IpcSpace | None = None

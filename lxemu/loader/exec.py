@@ -164,6 +164,7 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
             None,
             read_implies_exec=implied,
             replace=True,
+            name=program.interp_name,
         )
         pc = program.interp.entry + base
     if pc >= layout.task_size:

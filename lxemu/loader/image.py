@@ -46,13 +46,14 @@ def map_image(
     *,
     read_implies_exec: bool = False,
     replace: bool = False,
+    name: object = None,
 ) -> int:
     """Map the segments of `elf` and return the load bias, what to add to its addresses.
 
     A dynamic image goes to `base`, or where the address space has room if that is None; `base`
     means nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed. With
     `replace`, as for an interpreter, it may take the place of what is mapped, and must have a
-    segment. EINVAL, EEXIST when something is in the way, ENOMEM.
+    segment. `name` is what /proc shows for the file. EINVAL, EEXIST when something is in the way, ENOMEM.
     """
     start, end = elf.extent()
     bias = 0
@@ -67,7 +68,7 @@ def map_image(
     flags = MAP_PRIVATE | MAP_FIXED | (0 if replace else MAP_NOREPLACE)
     for ph in elf.loads:
         prot = segment_prot(ph, read_implies_exec=read_implies_exec)
-        _map_segment(as_, ph, vnode, bias, prot, flags)
+        _map_segment(as_, ph, vnode, bias, prot, flags, name)
         # Later segments may share a page with an earlier one and take it over.
         flags = MAP_PRIVATE | MAP_FIXED
     return bias
@@ -81,7 +82,9 @@ def _find_room(as_: As, span: int, align: int) -> int:
     return (addr + extra - 1) & -align if extra else addr
 
 
-def _map_segment(as_: As, ph: Phdr, vnode: Vnode, bias: int, prot: int, flags: int) -> None:
+def _map_segment(
+    as_: As, ph: Phdr, vnode: Vnode, bias: int, prot: int, flags: int, name: object
+) -> None:
     """Map one PT_LOAD: file pages, the zeroed rest of the last one, anonymous pages."""
     vaddr = ph.vaddr + bias
     first = page_down(vaddr)
@@ -90,7 +93,8 @@ def _map_segment(as_: As, ph: Phdr, vnode: Vnode, bias: int, prot: int, flags: i
     zero_from = first
     if ph.filesz:
         zero_from = page_up(file_end)
-        as_.map(first, zero_from - first, prot, flags, vnode, ph.offset - (vaddr - first))
+        offset = ph.offset - (vaddr - first)
+        as_.map(first, zero_from - first, prot, flags, vnode, offset, name=name)
         # A segment that may not be written keeps what the file has after its end, as on a real
         # kernel.
         if end > file_end and file_end < zero_from and prot & PROT_WRITE:

@@ -57,7 +57,8 @@ def root_of(proc: Proc) -> Name:
     return root
 
 
-def _seg_name(seg: SegInfo, proc: Proc) -> bytes:
+def file_name(seg: SegInfo, proc: Proc) -> bytes:
+    """Return what /proc shows as the name of a mapping: a path, or something in brackets."""
     root = root_of(proc)
     name = seg.name
     if name is None and proc.exe is not None and seg.vnode is proc.exe.vnode:
@@ -90,7 +91,7 @@ def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
         f"{seg.start:08x}-{seg.end:08x} {bits} {seg.offset:08x} "
         f"{dev >> 32:02x}:{dev & 0xFFFFFFFF:02x} {ino} "
     )
-    name = _seg_name(seg, proc)
+    name = file_name(seg, proc)
     return text.ljust(_NAME_COLUMN).encode() + name if name else text.encode()
 
 

@@ -365,3 +365,14 @@ def set_comm(lwp: Lwp, data: bytes) -> None:
     lwp.name = data.rstrip(b"\n")[:15]
     if lwp.tid == lwp.proc.pid:
         lwp.proc.comm = lwp.name
+
+
+def set_core_filter(proc: Proc, data: bytes) -> None:
+    """Write to /proc/PID/coredump_filter: a number in any of C's notations; EINVAL."""
+    text = data.strip().lower()
+    base = 16 if text.startswith(b"0x") else 8 if text.startswith(b"0") else 10
+    try:
+        value = int(text, base)
+    except ValueError:
+        raise KernelError(Errno.EINVAL) from None
+    proc.core_filter = value & 0x1FF

@@ -208,6 +208,8 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     kernel.text(b"version", _constant(proctext.LX_VERSION.encode() + b"\n"))
     kernel.add(b"hostname", _ZoneName(kernel.vfs, zone, "nodename"))
     kernel.add(b"domainname", _ZoneName(kernel.vfs, zone, "domainname"))
+    kernel.add(b"core_pattern", _CorePattern(kernel.vfs, zone))
+    kernel.add(b"core_uses_pid", _ZoneNumber(kernel.vfs, zone, "core_uses_pid"))
     kernel.text(b"cap_last_cap", _constant(b"%d\n" % LX_CAP_LAST))
     kernel.text(b"ngroups_max", _constant(b"65536\n"))
     kernel.text(b"pid_max", _constant(b"%d\n" % PID_MAX), 0o644)
@@ -261,6 +263,22 @@ class _ZoneName(TextFile):
 
     def _change(self, data: bytes) -> None:
         setattr(self._names(), self._member, data.rstrip(b"\n")[:64])
+
+
+class _CorePattern(TextFile):
+    """How core files are called; a program to pipe them to is refused (EINVAL)."""
+
+    __slots__ = ("_zone",)
+
+    def __init__(self, vfs: PseudoVfs, zone: Any) -> None:
+        super().__init__(vfs, lambda: zone.core_pattern + b"\n", 0o644, store=self._change)
+        self._zone = zone
+
+    def _change(self, data: bytes) -> None:
+        pattern = data.rstrip(b"\n")[:127]
+        if pattern.startswith(b"|"):
+            raise KernelError(Errno.EINVAL)
+        self._zone.core_pattern = pattern
 
 
 class _ZoneNumber(TextFile):

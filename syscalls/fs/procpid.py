@@ -269,7 +269,11 @@ class PidDir(PidNode):
             b"mountstats": make.text(lambda: maps.mountstats(proc), 0o400),
             b"setgroups": lambda ino: SetGroups(vfs, proc, ino),
             b"timerslack_ns": make.text(lambda: _timerslack(proc)),
-            b"coredump_filter": make.text(lambda: b"00000033\n"),
+            b"coredump_filter": make.text(
+                lambda: b"%08x\n" % proc.core_filter,
+                0o644,
+                store=lambda data: pidtext.set_core_filter(proc, data),
+            ),
         }
 
 

@@ -371,8 +371,6 @@ TTY_DRIVERS = (
 
 #: Values of /proc/sys/kernel that are kept and read back; Linux's own defaults.
 SYS_KERNEL: dict[bytes, bytes] = {
-    b"core_pattern": b"core",
-    b"core_uses_pid": b"0",
     b"ctrl-alt-del": b"0",
     b"dmesg_restrict": b"0",
     b"kptr_restrict": b"0",
