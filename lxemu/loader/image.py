@@ -53,7 +53,8 @@ def map_image(
     A dynamic image goes to `base`, or where the address space has room if that is None; `base`
     means nothing for one with fixed addresses. Preconditions: `elf.check_segments` has passed. With
     `replace`, as for an interpreter, it may take the place of what is mapped, and must have a
-    segment. `name` is what /proc shows for the file. EINVAL, EEXIST when something is in the way, ENOMEM.
+    segment. `name` is what /proc shows for the file. EINVAL, EEXIST when something is in the way,
+    ENOMEM.
     """
     start, end = elf.extent()
     bias = 0
