@@ -145,6 +145,12 @@ def _echo_sockets(stack: NetStack) -> Iterable[Any]:
     return tuple(stack.echo.values())
 
 
+def _unix(stack: NetStack) -> bytes:
+    from syscalls.fs import procunix
+
+    return procunix.table(stack)
+
+
 def _sockstat(stack: NetStack) -> bytes:
     ends = list(stack.tcp.all_ends())
     four = [end for end in ends if end.binding is not None and end.binding.family == 4]
@@ -299,6 +305,7 @@ _TABLES: Final[dict[bytes, Callable[[NetStack], bytes]]] = {
     b"tcp6": _tcp(6),
     b"udp": _datagrams(4, _udp_sockets, tables.DATAGRAM_HEAD),
     b"udp6": _datagrams(6, _udp_sockets, tables.DATAGRAM_HEAD),
+    b"unix": _unix,
     b"raw": _datagrams(4, _raw_sockets, tables.RAW_HEAD),
     b"raw6": _datagrams(6, _raw_sockets, tables.RAW_HEAD),
     b"icmp": _datagrams(4, _echo_sockets, tables.DATAGRAM_HEAD),

@@ -42,7 +42,6 @@ CONSTANT: Final[dict[bytes, bytes]] = {
     b"ptype": b"Type Device      Function\n0800          ip_rcv\n86dd          ipv6_rcv\n",
     b"udplite": DATAGRAM_HEAD[4] + b"\n",
     b"udplite6": DATAGRAM_HEAD[6] + b"\n",
-    b"unix": b"Num       RefCount Protocol Flags    Type St Inode Path\n",
 }
 
 _UDP = (

@@ -9,7 +9,7 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, MAXOFFSET, O_APPEND, O_NONBLOCK
 from lxemu.kernel.vfs.fifofs import FifoVnode
 from lxemu.kernel.vfs.file import File
-from lxemu.kernel.vfs.vnode import VBLK, VDIR, VREG
+from lxemu.kernel.vfs.vnode import VBLK, VDIR, VREG, VSOCK, Vnode
 from syscalls.abi import (
     MAX_RW,
     Fd,
@@ -223,7 +223,7 @@ def _splice(
     """Move one pipeful. What is read from a pipe is always written, waiting for room if need be."""
     if isinstance(target.vnode, FifoVnode):
         count = min(count, _room(target, nonblock=nonblock))
-    with _Nonblocking(source, nonblock and isinstance(source.vnode, FifoVnode)):
+    with _Nonblocking(source, nonblock and _heeds_nonblock(source.vnode)):
         size = min(count, _PIPE)
         data = source.read(size) if pos_in is None else source.pread(size, pos_in)
     if not data:
@@ -231,6 +231,13 @@ def _splice(
     if pos_out is not None:
         return target.pwrite(within_limits(lwp, target, pos_out, data), pos_out)
     return _writer(lwp, target)(data)
+
+
+def _heeds_nonblock(vnode: Vnode) -> bool:
+    """Say whether SPLICE_F_NONBLOCK counts for a source: pipes, and sockets but those of TCP."""
+    return isinstance(vnode, FifoVnode) or (
+        vnode.type == VSOCK and not getattr(vnode, "internet", True)
+    )
 
 
 def _room(target: File, *, nonblock: bool) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _FSID: Final = makedev(0, 8)
 
+#: The numbers of sockets are of a usual length: tools find them in links' targets by it.
+_FIRST_NODEID: Final = 10_000
+
 #: The module of each family; it is imported with the first socket of it, and has
 #: `create(stack, family, sotype, protocol, cred) -> Sonode`, which raises EPROTONOSUPPORT,
 #: ESOCKTNOSUPPORT, EPERM. A brand adds those that only its programs know.
@@ -38,7 +41,7 @@ class SockFs(Vfs):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(_FSID, now=clock.realtime)
-        self._last = 0
+        self._last = _FIRST_NODEID
 
     def root(self) -> Vnode:
         """There is no tree; raises ENOENT."""
