@@ -159,8 +159,9 @@ def _send(
 ) -> int:
     """Send the bytes of *vector*: a message in one, a long stream in pieces."""
     nonblock = file.flags & O_NONBLOCK != 0 or flags & MSG_DONTWAIT != 0
-    total = sum(size for _, size in vector)
-    so.check_message(total)
+    total = vector[0][1] if len(vector) == 1 else sum(size for _, size in vector)
+    if total > CHUNK:
+        so.check_message(total)
     pieces = total > CHUNK and so.sotype == SOCK_STREAM
     done = 0
     file.hold()
@@ -287,7 +288,8 @@ def _recvmsg(lwp: Lwp, file: File, so: Sonode, at: int, msg: Msghdr, flags: int)
 
 
 def _result(got: Received, flags: int) -> int:
-    return got.size if flags & MSG_TRUNC else len(got.data)
+    # An urgent byte counts even where there is no room for it.
+    return got.size if flags & MSG_TRUNC or got.flags & MSG_OOB else len(got.data)
 
 
 def _recv(lwp: Lwp, file: File, so: Sonode, vector: Vector, flags: int) -> Received:

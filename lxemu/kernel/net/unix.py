@@ -91,14 +91,13 @@ class Message:
     `charge` is what the sender has paid for it.
     """
 
-    __slots__ = ("addr", "charge", "data", "files", "peeked", "sender", "start", "ucred", "uid")
+    __slots__ = ("charge", "data", "files", "peeked", "sender", "start", "ucred", "uid")
 
     def __init__(self, sender: UnixSonode, data: bytes | memoryview, charge: int) -> None:
         self.sender = sender
         self.data = data
         self.start = 0
         self.charge = charge
-        self.addr = sender.name
         self.files: list[File] | None = None
         self.ucred: Ucred = NO_UCRED
         self.uid = 0
@@ -209,8 +208,8 @@ class UnixSonode(Sonode):
 
         Raises EINVAL, ECONNREFUSED (nobody is there), EACCES, EPROTOTYPE, the errors of a path.
         """
-        if not isinstance(addr, UnixAddr) or not addr.path:
-            raise KernelError(Errno.EINVAL)
+        check_name(addr)
+        assert isinstance(addr, UnixAddr)
         if addr.abstract:
             other: UnixSonode | None = self.stack.unix_names.get((self.sotype, addr.path))
             if other is None:
@@ -333,6 +332,10 @@ class UnixSonode(Sonode):
         """Return what is charged for data that the other end has not read."""
         return self.queued
 
+    def atmark(self) -> int:
+        """Raise EOPNOTSUPP: only streams have urgent data."""
+        raise KernelError(Errno.EOPNOTSUPP)
+
     # -- ending -----------------------------------------------------------------------------------
 
     def shutdown(self, how: int) -> None:
@@ -391,8 +394,9 @@ class UnixSonode(Sonode):
         self.changed()
 
     def has_unread(self) -> bool:
-        """Return whether closing now throws data away."""
-        return bool(self.queue)
+        """Return whether closing now throws data away; one empty message is no data."""
+        queue = self.queue
+        return len(queue) > 1 or (len(queue) == 1 and len(queue[0]) > 0)
 
     def leave(self, peer: UnixSonode, *, reset: bool) -> None:
         """Tell the peer that this end is gone."""
@@ -401,6 +405,12 @@ class UnixSonode(Sonode):
             if reset:
                 peer.so_error = Errno.ECONNRESET
         peer.changed()
+
+
+def check_name(addr: Sockaddr) -> None:
+    """Check that `addr` is one that a socket can have. EINVAL."""
+    if not isinstance(addr, UnixAddr) or not addr.path:
+        raise KernelError(Errno.EINVAL)
 
 
 def rights(stack: NetStack) -> Rights:

@@ -15,6 +15,7 @@ from lxemu.kernel.net.unix import (
     LISTENING,
     OUT_EVENTS,
     UnixSonode,
+    check_name,
     my_ucred,
 )
 from lxemu.kernel.poll import POLLERR, POLLHUP, POLLPRI, POLLRDHUP
@@ -55,6 +56,7 @@ class UnixConn(UnixSonode):
 
         Raises EINVAL, ECONNREFUSED, EAGAIN (no room), EISCONN, EINTR, EPROTOTYPE.
         """
+        check_name(addr)
         if self.passcred and self.name is None:
             self.autobind()
         deadline = self.until(self.sndtimeo)
@@ -105,10 +107,10 @@ class UnixConn(UnixSonode):
             raise KernelError(Errno.EINVAL)
         deadline = self.until(self.rcvtimeo)
         while not self.pending:
-            if self.shut & RCV_SHUTDOWN:
-                raise KernelError(Errno.EINVAL)
             if nonblock:
                 raise KernelError(Errno.EAGAIN)
+            if self.shut & RCV_SHUTDOWN:
+                raise KernelError(Errno.EINVAL)
             self.wait(self.cv_read, deadline)
         end = self.pending.popleft()
         end.listener = None

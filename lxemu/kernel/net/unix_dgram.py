@@ -27,6 +27,7 @@ from lxemu.kernel.net.unix import (
     OUT_EVENTS,
     Message,
     UnixSonode,
+    check_name,
     head_charge,
     my_ucred,
     page_align,
@@ -123,7 +124,7 @@ class Messages(UnixSonode):
         if files or self.passcred:
             control = self.control_of(message.ucred, files)
         flags = MSG_TRUNC if size < full else 0
-        return Received(bytes(data), message.addr, control, flags, full)
+        return Received(bytes(data), message.sender.name, control, flags, full)
 
     def _made_room(self) -> None:
         self.cv_room.broadcast()
@@ -155,6 +156,8 @@ class UnixSeqpacket(UnixConn, Messages):
         peer = self.peer
         if peer is None:
             raise KernelError(Errno.ENOTCONN)
+        if self.passcred and self.name is None:
+            self.autobind()
         self.check_message(len(data))
         if self.shut & SEND_SHUTDOWN:
             raise KernelError(Errno.EPIPE)
@@ -201,6 +204,7 @@ class UnixDgram(Messages):
         if addr.family == AF_UNSPEC:
             self._set_peer(None)
             return
+        check_name(addr)
         if self.passcred and self.name is None:
             self.autobind()
         other = self.find(addr, cred)
@@ -247,8 +251,8 @@ class UnixDgram(Messages):
         if flags & MSG_OOB:
             raise KernelError(Errno.EOPNOTSUPP)
         cred = curlwp().proc.cred
-        if to is None and self.peer is None:
-            raise KernelError(Errno.ENOTCONN)
+        if to is not None:
+            check_name(to)
         if self.passcred and self.name is None:
             self.autobind()
         self.check_message(len(data))

@@ -11,7 +11,6 @@ from lxemu.kernel.net.socketvar import (
     MSG_OOB,
     MSG_PEEK,
     MSG_WAITALL,
-    NO_UCRED,
     RCV_SHUTDOWN,
     SEND_SHUTDOWN,
     SO_OOBINLINE,
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from lxemu.kernel.net.sockaddr import Sockaddr, UnixAddr
     from lxemu.kernel.vfs.file import File
 
+#: What a receive of a single message must not ask for.
+_SLOW = MSG_PEEK | MSG_WAITALL
 #: A long write goes in pieces of at most this.
 _PIECE = 16064 + 32768
 #: What fits in one page with its trailer; more is in pages of its own.
@@ -128,14 +129,28 @@ class UnixStream(UnixConn):
         if self.state != CONNECTED:
             raise KernelError(Errno.EINVAL)
         if flags & MSG_OOB:
-            return self._urgent_byte(flags)
+            return self._urgent_byte(size, flags)
+        queue = self.queue
+        if len(queue) == 1 and not flags & _SLOW and not self.passcred and self.peek_off < 0:
+            message = queue[0]
+            data = message.data
+            if (
+                self.rcvlowat <= len(data) <= size
+                and not message.start
+                and not message.files
+                and not self.oob
+            ):
+                # The usual case: one message, taken whole.
+                queue.popleft()
+                message.free()
+                return Received(bytes(data), message.sender.name, (), 0, len(data))
         return _Reader(self, size, flags, nonblock).run()
 
-    def _urgent_byte(self, flags: int) -> Received:
+    def _urgent_byte(self, size: int, flags: int) -> Received:
         message = self.oob
         if message is None or self.options.get(SO_OOBINLINE) or not len(message):
             raise KernelError(Errno.EINVAL)
-        data = bytes(message.data[message.start :])
+        data = bytes(message.data[message.start :][:size])
         if not flags & MSG_PEEK:
             # The empty message stays and marks the place.
             message.start = len(message.data)
@@ -158,14 +173,13 @@ class UnixStream(UnixConn):
         """Return whether there is urgent data."""
         return self.oob is not None
 
-    def has_unread(self) -> bool:
-        """Return whether closing now throws data away; a mark alone is no data."""
-        return any(len(message) for message in self.queue)
-
     def consume(self, message: Message) -> None:
         """Take the first message, which has been read to its end, off the queue."""
         self.queue.popleft()
         message.free()
+
+
+_STOP, _ORDINARY = -1, -2
 
 
 class _Reader:
@@ -239,26 +253,33 @@ class _Reader:
         """Take messages from the queue; return whether what follows belongs to another receive."""
         so, queue = self.so, self.so.queue
         at = 0
+        passed = skipped = False
         while at < len(queue):
             message = queue[at]
-            if message is so.oob or not len(message):
+            if not skipped and (message is so.oob or not len(message)):
                 step = self._mark(message, at)
-                if step < 0:
+                if step == _STOP:
                     return True
-                at += step
-                continue
+                if step != _ORDINARY:
+                    at += step
+                    passed = True
+                    continue
+            passed = False
             left = len(message)
             if self.skip >= left:
+                # SO_PEEK_OFF passes over an urgent byte as over any other.
                 self.skip -= left
                 at += 1
+                skipped = True
                 continue
+            skipped = False
             if so.passcred:
                 if self.ucred is None:
                     self.ucred = message.ucred
                 elif self.ucred != message.ucred:
                     return True
             if self.addr is None:
-                self.addr = message.addr
+                self.addr = message.sender.name
             n = min(left - self.skip, self.size - self.copied)
             start = message.start + self.skip
             whole = n == len(message.data)
@@ -267,48 +288,46 @@ class _Reader:
             )
             self.copied += n
             if self.peeking:
+                # A peek looks at everything up to files, even when it has all the bytes it wants,
+                # and does not wait for more: so does the reference system.
+                self.skip = 0
+                at += 1
                 if message.files:
                     self.files = [file.hold() for file in message.files]
-                at += 1
-                self.skip = 0
-            else:
-                message.start = start + n
-                if message.files:
-                    self.files = so.take_files(message)
-                if not len(message):
-                    so.consume(message)
+                    return True
+                continue
+            message.start = start + n
+            if message.files:
+                self.files = so.take_files(message)
+            if not len(message):
+                so.consume(message)
             if self.files or self.copied >= self.size:
                 return True
-        return False
+        return self.peeking and bool(self.parts) and not passed
 
     def _mark(self, message: Message, at: int) -> int:
-        """Deal with an urgent byte, or its empty place: -1 to stop, else messages to pass over."""
+        """Deal with an urgent byte, or its empty place.
+
+        Returns how many messages to pass over, or one of _STOP and _ORDINARY (read it as any).
+        """
         so = self.so
         if not len(message):
             if self.copied and (so.oob is None or message is so.oob):
-                return -1
+                return _STOP
             if self.peeking:
                 return 1
             so.consume(message)
             return 0
         if self.copied:
-            return -1
+            return _STOP
         inline = so.options.get(SO_OOBINLINE)
         if self.peeking:
-            if not inline:
-                return 1
-            return self._inline(message)
+            return _ORDINARY if inline else 1
         so.oob = None
         if not inline:
             del so.queue[at]
             message.free()
         return 0
-
-    def _inline(self, message: Message) -> int:
-        """Peek at an urgent byte that is in line."""
-        self.parts.append(message.data[message.start :])
-        self.copied += len(message)
-        return 1 if self.copied < self.size else -1
 
     def _finish(self) -> Received:
         so, parts = self.so, self.parts
@@ -319,7 +338,6 @@ class _Reader:
             data = parts[0] if isinstance(parts[0], bytes) else bytes(parts[0])
         else:
             data = b"".join(parts)
-        control: tuple[Control, ...] = ()
-        if self.ucred is not None or self.files:
-            control = so.control_of(self.ucred or NO_UCRED, self.files)
+        # At the end of a stream there are credentials, too: of nobody, but with root's ids.
+        control = so.control_of(self.ucred or Ucred(0, 0, 0), self.files)
         return Received(data, self.addr, control, 0, self.copied)
