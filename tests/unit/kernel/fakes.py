@@ -79,6 +79,7 @@ class FakeBrand:
 
 class FakeAs:
     rss = 0
+    aio = None
 
     def dup(self):
         return FakeAs()
