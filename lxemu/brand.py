@@ -152,6 +152,9 @@ class Brand(Protocol):
         `oldmask` is the signal mask that the frame restores.
         """
 
+    def disturbed(self, lwp: Lwp) -> None:
+        """Note that an lwp with a `restartable` part was pre-empted."""
+
     def sigreturn(self, lwp: Lwp, rt: bool) -> int:
         """Undo `sendsig` from the frame on the stack; return the value of the result register."""
 

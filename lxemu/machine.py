@@ -353,6 +353,8 @@ class Machine:
         self.disp.run_callouts()
         self.disp.poll_host(0)
         self.disp.quantum_over(lwp)
+        if lwp.restartable is not None:
+            lwp.brand.disturbed(lwp)
         if lwp.ast:
             self.ast(lwp)
 

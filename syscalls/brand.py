@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel.errno import KernelError
 from lxemu.kernel.mm.mman import PAGESIZE, PROT_EXEC
-from lxemu.kernel.signal import DEFAULT_ACTIONS, SIGEMT, SIGPWR, Action, SigAction, SigInfo
+from lxemu.kernel.sig import trapsig
+from lxemu.kernel.signal import (
+    DEFAULT_ACTIONS,
+    SI_KERNEL,
+    SIGEMT,
+    SIGPWR,
+    SIGSEGV,
+    Action,
+    SigAction,
+    SigInfo,
+)
 from lxemu.loader.exec import EXECSW
-from syscalls import sigframe32, sigframe64
+from syscalls import rseq, sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
 from syscalls.exec_stack import LxProcData, write_stack
 from syscalls.handlers.robust import release_futexes, wake_shared
 from syscalls.handlers.sched_ import LX_SCHED_RESET_ON_FORK, reset_on_fork
+from syscalls.sigframe import force_segv
 from syscalls.signum import FROM_LX, sigset_to_lx
 from syscalls.vdso import Vdso, Vvar
 
@@ -261,6 +272,9 @@ class LxBrand:
 
     def sendsig(self, lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) -> bool:
         """Build the frame of a handler on the stack it is to run on."""
+        if lwp.restartable is not None and not rseq.disturbed(lwp):
+            force_segv(lwp, sig, action)
+            return False
         if self.bits == 64:
             return sigframe64.sendsig(lwp, sig, info, action, oldmask)
         names = self.vdso.symbols
@@ -270,6 +284,11 @@ class LxBrand:
             base + names[b"__kernel_rt_sigreturn"],
         )
         return sigframe32.sendsig(lwp, sig, info, action, oldmask, trampolines)
+
+    def disturbed(self, lwp: Lwp) -> None:
+        """Have a pre-empted lwp start its critical section over."""
+        if not rseq.disturbed(lwp):
+            trapsig(lwp, SigInfo(SIGSEGV, SI_KERNEL))
 
     def sigreturn(self, lwp: Lwp, rt: bool) -> int:
         """Return from a handler."""

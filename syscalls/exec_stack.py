@@ -17,6 +17,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from syscalls.rseq import ALIGN, FEATURE_SIZE
+
 if TYPE_CHECKING:
     from lxemu.brand import StackPlan
     from lxemu.kernel.mm.as_ import As
@@ -39,6 +41,8 @@ AT_CLKTCK = 17
 AT_SECURE = 23
 AT_RANDOM = 25
 AT_HWCAP2 = 26
+AT_RSEQ_FEATURE_SIZE = 27
+AT_RSEQ_ALIGN = 28
 AT_EXECFN = 31
 AT_SYSINFO = 32
 AT_SYSINFO_EHDR = 33
@@ -154,6 +158,8 @@ def _auxv(
         (AT_HWCAP2, HWCAP2),
         (AT_EXECFN, execfn),
         (AT_PLATFORM, platform),
+        (AT_RSEQ_FEATURE_SIZE, FEATURE_SIZE),
+        (AT_RSEQ_ALIGN, ALIGN),
         (AT_NULL, 0),
     ]
     # A wild entry point of a program with an interpreter is passed on as it comes.

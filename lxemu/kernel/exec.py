@@ -239,6 +239,7 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     proc.psargs = image.argv
     proc.comm = lwp.name = args.path.rpartition(b"/")[2][:COMM_MAX]
     proc.brand = lwp.brand = image.brand
+    lwp.restartable = None
     lwp.bind_calls()
     proc.brand_data = image.brand_data
     lwp.brand_data = None

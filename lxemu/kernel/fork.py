@@ -153,6 +153,8 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
         new.cpu.set_step(False)
     new.brand, new.call_filter = lwp.brand, lwp.call_filter
     new.bind_calls()
+    if not spec.share_as:
+        new.restartable = lwp.restartable
     new.sigmask = lwp.oldmask if lwp.tmpmask_set else lwp.sigmask
     # A new stack makes the old alternate stack meaningless; vfork and fork keep it
     # (sigaltstack(2)).

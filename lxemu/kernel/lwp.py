@@ -69,6 +69,7 @@ class Lwp:
         "q",
         "regs",
         "restart",
+        "restartable",
         "restarting",
         "robust_list",
         "sched_deadline",
@@ -127,6 +128,8 @@ class Lwp:
         self.syscall_nr = -1
         self.clear_child_tid = 0
         self.exit_head: Pollhead | None = None
+        #: What the brand knows of user code that starts over when the lwp is disturbed; or None.
+        self.restartable: Any = None
         self.robust_list = (0, 0)
         self.name = proc.comm
         self.nice = 0

@@ -145,6 +145,7 @@ class Proc:
         "pid",
         "psargs",
         "ptimers",
+        "ptimers_made",
         "rctls",
         "semundo",
         "session",
@@ -219,6 +220,8 @@ class Proc:
         self.cv_vfork = CondVar()
         self.itimers: dict[int, Any] = {}
         self.ptimers: dict[int, Any] = {}
+        #: How many there have been: ids of timers do not come again soon.
+        self.ptimers_made = 0
         self.usage = Usage()
         self.child_usage = Usage()
         self.pdeathsig = 0

@@ -95,11 +95,16 @@ def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
     return text.ljust(_NAME_COLUMN).encode() + name if name else text.encode()
 
 
+#: The page that the kernel emulates for old programs: it can be called, not read.
+_VSYSCALL = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
+
+
 def maps(proc: Proc) -> bytes:
     """/proc/PID/maps."""
     if proc.zombie:
         return b""
-    return b"".join(_seg_line(seg, proc) + b"\n" for seg in proc.as_.maps())
+    text = b"".join(_seg_line(seg, proc) + b"\n" for seg in proc.as_.maps())
+    return text + _VSYSCALL if proc.brand.bits == 64 else text
 
 
 _SMAPS = [

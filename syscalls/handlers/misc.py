@@ -9,11 +9,20 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls.abi import Int, MembarrierCmd, Pid, Ptr, UInt, ULong, syscall
 from syscalls.handlers.ids import find_proc
+from syscalls.rseq import Area, register, unregister
 
 LX_MEMBARRIER_QUERY = 0
 LX_MEMBARRIER_GLOBAL = 1
-#: Every command up to SYNC_CORE and its registration; not RSEQ, for there is no rseq(2).
-_MEMBARRIER_COMMANDS = (1, 2, 4, 8, 16, 32, 64)
+LX_MEMBARRIER_GLOBAL_EXPEDITED = 2
+LX_MEMBARRIER_REGISTER_GLOBAL_EXPEDITED = 4
+#: Private commands -> what registers for each: threads, instructions, restartable sequences.
+_MEMBARRIER_PRIVATE = {8: 16, 32: 64, 128: 256}
+LX_MEMBARRIER_PRIVATE_RSEQ = 128
+LX_MEMBARRIER_GET_REGISTRATIONS = 512
+_MEMBARRIER_COMMANDS = 1023
+LX_MEMBARRIER_FLAG_CPU = 1
+
+LX_RSEQ_UNREGISTER = 1
 
 LX_KCMP_FILE, LX_KCMP_VM, LX_KCMP_FILES, LX_KCMP_FS, LX_KCMP_SIGHAND = range(5)
 LX_KCMP_TYPES = 8
@@ -27,18 +36,28 @@ def unsupported(lwp: Lwp, call: str, reason: str) -> KernelError:
 
 @syscall
 def membarrier(lwp: Lwp, cmd: MembarrierCmd, flags: UInt, cpu_id: Int) -> int:
-    """Order memory between threads (membarrier(2)): EINVAL.
+    """Order memory between threads (membarrier(2)): EINVAL, EPERM without registration.
 
     One host thread runs all lwps of a machine, one after the other, and every switch between them
-    is a full barrier, of instructions too: so each command is done as soon as it is asked for.
-    Deviation: the private commands do not insist on being registered for.
+    is a full barrier, of instructions and of restartable sequences too: so each command is done as
+    soon as it is asked for.
     """
-    if flags:
+    if flags and (cmd != LX_MEMBARRIER_PRIVATE_RSEQ or flags != LX_MEMBARRIER_FLAG_CPU):
         raise KernelError(Errno.EINVAL)
+    as_ = lwp.as_
     if cmd == LX_MEMBARRIER_QUERY:
-        return sum(_MEMBARRIER_COMMANDS)
-    if cmd not in _MEMBARRIER_COMMANDS:
+        return _MEMBARRIER_COMMANDS
+    if cmd == LX_MEMBARRIER_GET_REGISTRATIONS:
+        return as_.barriers
+    if cmd in (LX_MEMBARRIER_GLOBAL, LX_MEMBARRIER_GLOBAL_EXPEDITED):
+        return 0
+    if cmd == LX_MEMBARRIER_REGISTER_GLOBAL_EXPEDITED or cmd in _MEMBARRIER_PRIVATE.values():
+        as_.barriers |= cmd
+        return 0
+    if cmd not in _MEMBARRIER_PRIVATE:
         raise KernelError(Errno.EINVAL)
+    if not as_.barriers & _MEMBARRIER_PRIVATE[cmd]:
+        raise KernelError(Errno.EPERM)
     return 0
 
 
@@ -70,8 +89,22 @@ def kcmp(lwp: Lwp, pid1: Pid, pid2: Pid, kind: Int, idx1: ULong, idx2: ULong) ->
 
 @syscall
 def rseq(lwp: Lwp, area: Ptr, length: UInt, flags: Int, signature: UInt) -> int:
-    """Register restartable sequences: ENOSYS, which C libraries take as "an older kernel"."""
-    raise KernelError(Errno.ENOSYS)
+    """Register or unregister restartable sequences (rseq(2)): EINVAL, EPERM, EBUSY, EFAULT."""
+    given = Area(area, length, signature)
+    known: Area | None = lwp.restartable
+    if flags & ~LX_RSEQ_UNREGISTER:
+        raise KernelError(Errno.EINVAL)
+    if known is not None or flags:
+        if known is None or known[:2] != given[:2]:
+            raise KernelError(Errno.EINVAL)
+        if known.signature != signature:
+            raise KernelError(Errno.EPERM)
+        if not flags:
+            raise KernelError(Errno.EBUSY)
+        unregister(lwp)
+        return 0
+    register(lwp, given)
+    return 0
 
 
 @syscall

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.proc import Proc
 from lxemu.kernel.rctl import RLIMIT_SIGPENDING
 from lxemu.kernel.signal import SIGALRM
 from lxemu.kernel.timer import (
@@ -130,6 +131,14 @@ def _timer_clock(lwp: Lwp, clockid: int) -> int:
     raise KernelError(Errno.EOPNOTSUPP)
 
 
+def _next_id(proc: Proc) -> int:
+    """Return the id of the next timer: they count up, and around at the size of an int."""
+    ident = proc.ptimers_made & 0x7FFFFFFF
+    while ident in proc.ptimers:
+        ident = ident + 1 & 0x7FFFFFFF
+    return ident
+
+
 @syscall
 def timer_create(lwp: Lwp, clockid: ClockId, sevp: In[Sigevent], timerid: Out[Int]) -> int:
     """Make a timer (timer_create(2)): EINVAL, EOPNOTSUPP, EFAULT, EAGAIN."""
@@ -137,7 +146,7 @@ def timer_create(lwp: Lwp, clockid: ClockId, sevp: In[Sigevent], timerid: Out[In
     timers = lwp.proc.ptimers
     if len(timers) >= lwp.proc.rctls.soft(RLIMIT_SIGPENDING):
         raise KernelError(Errno.EAGAIN)
-    ident = next(n for n in range(len(timers) + 1) if n not in timers)
+    ident = _next_id(lwp.proc)
     if sevp:
         event = sevp.get()
         signo, target = _notification(lwp, event)
@@ -145,6 +154,7 @@ def timer_create(lwp: Lwp, clockid: ClockId, sevp: In[Sigevent], timerid: Out[In
     else:
         signo, target, value = SIGALRM, None, ident
     timerid.put(ident)
+    lwp.proc.ptimers_made = ident + 1
     timer = PosixTimer(lwp.proc, ident, clock, signo, value, target)
     if clock == CLOCK_THREAD_CPUTIME and timer.lwp is None:
         timer.lwp = lwp

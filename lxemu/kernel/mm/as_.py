@@ -115,6 +115,7 @@ class As(UserCopy):
         "_segs",
         "_starts",
         "aio",
+        "barriers",
         "brk",
         "brk_start",
         "limits",
@@ -147,6 +148,8 @@ class As(UserCopy):
         self._bind(phys, hat if hat is not None else Hat(phys, kernel_entry))
         self._starts: list[int] = []
         #: Contexts of asynchronous I/O by their address; None while there is none.
+        #: Which barriers between its lwps the program has registered for (a brand's word).
+        self.barriers = 0
         self.aio: dict[int, AioContext] | None = None
         self._segs: list[Seg] = []
         self.task_size = task_size
@@ -624,6 +627,7 @@ class As(UserCopy):
         child.brk_start = self.brk_start
         child.brk = self.brk
         child.start_stack = self.start_stack
+        child.barriers = self.barriers
         vsize = 0
         segs = child._segs
         for seg in self._segs:

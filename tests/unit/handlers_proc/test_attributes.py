@@ -317,11 +317,18 @@ def test_reboot_eperm(guest):
 
 def test_membarrier_offers_what_it_does(guest):
     offered = guest.sys("membarrier", 0, 0, 0)
-    for bit in range(12):
+    for register in (4, 16, 64, 256):
+        assert guest.sys("membarrier", register, 0, 0) == 0
+    for bit in range(9):
         answer = guest.sys("membarrier", 1 << bit, 0, 0)
         assert (answer == 0) == bool(offered >> bit & 1)
+    assert guest.sys("membarrier", 512, 0, 0) == 4 | 16 | 64 | 256
+    assert guest.sys("membarrier", 1024, 0, 0) == "EINVAL"
 
 
-def test_rseq_enosys_is_not_noted(guest):
-    assert guest.sys("rseq", 0, 32, 0, 0) == "ENOSYS"
-    assert guest.machine.noted == []
+def test_rseq_is_registered_once(guest):
+    area = guest.buf + 31 & ~31
+    assert guest.sys("rseq", area, 32, 0, 5) == 0
+    assert guest.sys("rseq", area, 32, 0, 5) == "EBUSY"
+    assert guest.sys("rseq", area, 32, 1, 5) == 0
+    assert guest.u32(area + 4) == 0xFFFFFFFF
