@@ -75,6 +75,10 @@ class MemFile(TmpFile):
             data = data[:fits]
         return super().write(off, data)
 
+    def shift(self, off: int, length: int, *, insert: bool) -> None:  # noqa: ARG002
+        """Refuse: what follows a range does not move in a memory file."""
+        raise KernelError(Errno.EOPNOTSUPP)
+
     def truncate(self, size: int) -> None:
         """Set the length."""
         have = self.size()

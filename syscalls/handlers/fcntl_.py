@@ -275,6 +275,7 @@ _COMMANDS = {
     F.SETSIG: owner.setsig,
     F.GETSIG: owner.getsig,
     F.SETLEASE: owner.setlease,
+    F.NOTIFY: owner.set_notify,
     F.GETLEASE: owner.getlease,
     F.DUPFD_QUERY: _dupfd_query,
     F.CREATED_QUERY: _created_query,

@@ -1,10 +1,11 @@
-"""The commands of fcntl(2) that concern signals: owners, F_SETSIG, leases."""
+"""The commands of fcntl(2) that concern signals: owners, F_SETSIG, leases, F_NOTIFY."""
 
 from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs import lease
+from lxemu.kernel.vfs.dirnotice import set_notice
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.sigio import OWNER_LWP, OWNER_PGRP, OWNER_PROC, Owner, set_owner
 from syscalls.abi import FOwnerEx, In, Out, UInt, pointer
@@ -94,3 +95,9 @@ def setlease(lwp: Lwp, file: File, fd: int, _cmd: int, arg: int) -> int:
 def getlease(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
     """F_GETLEASE."""
     return LOCK_TYPE.to_lx[lease.getlease(file)]
+
+
+def set_notify(lwp: Lwp, file: File, fd: int, _cmd: int, arg: int) -> int:
+    """F_NOTIFY. The kernel's DN_ flags have Linux's values."""
+    set_notice(lwp.proc, file, fd, arg & 0xFFFFFFFF)
+    return 0

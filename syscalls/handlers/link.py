@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lxemu.kernel.cred import PRIV_FILE_DAC_SEARCH
+from lxemu.kernel.cred import PRIV_FILE_DAC_SEARCH, PRIV_SYS_DEVICES
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.lookup import lookup_parent
@@ -153,20 +153,17 @@ def renameat2(
     newpath: Path,
     flags: RenameFlags,
 ) -> int:
-    """Move a file, only to a free name, or swap two files.
-
-    Deviation: RENAME_WHITEOUT is refused with EINVAL, as by a file system that has no whiteouts.
-    """
+    """Move a file, only to a free name, leaving a whiteout behind, or swap two files."""
     if flags & LX_RENAME_EXCHANGE and flags != LX_RENAME_EXCHANGE:
         raise KernelError(Errno.EINVAL)
+    if flags & LX_RENAME_WHITEOUT and not lwp.proc.cred.crhas(PRIV_SYS_DEVICES):
+        raise KernelError(Errno.EPERM)
     return _rename(lwp, olddirfd, oldpath, newdirfd, newpath, flags)
 
 
 def _rename(
     lwp: Lwp, olddirfd: int, oldpath: bytes, newdirfd: int, newpath: bytes, flags: int
 ) -> int:
-    if flags & LX_RENAME_WHITEOUT:
-        raise KernelError(Errno.EINVAL)
     proc = lwp.proc
     begin = start(lwp, olddirfd, oldpath)
     try:
@@ -183,6 +180,7 @@ def _rename(
         newpath,
         noreplace=flags & LX_RENAME_NOREPLACE != 0,
         exchange=flags & LX_RENAME_EXCHANGE != 0,
+        whiteout=flags & LX_RENAME_WHITEOUT != 0,
     )
     return 0
 

@@ -333,38 +333,49 @@ def _ftruncate(lwp: Lwp, fd: int, length: int) -> int:
 
 LX_FALLOC_KEEP_SIZE = 0x01
 LX_FALLOC_PUNCH_HOLE = 0x02
+LX_FALLOC_COLLAPSE_RANGE = 0x08
 LX_FALLOC_ZERO_RANGE = 0x10
-LX_FALLOC_KNOWN = 0x7F
+LX_FALLOC_INSERT_RANGE = 0x20
+LX_FALLOC_UNSHARE_RANGE = 0x40
+_FALLOC_SHIFT = LX_FALLOC_COLLAPSE_RANGE | LX_FALLOC_INSERT_RANGE
+#: Modes that exist; KEEP_SIZE goes with those of the first row, and must go with PUNCH_HOLE.
+_FALLOC_MODES = frozenset((
+    0, LX_FALLOC_ZERO_RANGE, LX_FALLOC_UNSHARE_RANGE, LX_FALLOC_PUNCH_HOLE,
+    LX_FALLOC_COLLAPSE_RANGE, LX_FALLOC_INSERT_RANGE,
+))  # fmt: skip
 
 
 @syscall
 def fallocate(lwp: Lwp, fd: Fd, mode: FallocMode, offset: Off64, length: Off64) -> int:
-    """Get storage for a range of a file, or free it.
-
-    Deviation: only mode 0, KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE; the others are EOPNOTSUPP, as on a
-    file system that cannot do them.
-    """
+    """Get storage for a range of a file, free it, zero it, take it out or put one in."""
     file = open_file(lwp, fd)
     if offset < 0 or length <= 0:
         raise KernelError(Errno.EINVAL)
-    if mode & ~LX_FALLOC_KNOWN or (mode & LX_FALLOC_PUNCH_HOLE and not mode & LX_FALLOC_KEEP_SIZE):
+    keep = mode & LX_FALLOC_KEEP_SIZE != 0
+    action = mode & ~LX_FALLOC_KEEP_SIZE
+    if action not in _FALLOC_MODES or (keep and action & _FALLOC_SHIFT):
+        raise KernelError(Errno.EOPNOTSUPP)
+    if action == LX_FALLOC_PUNCH_HOLE and not keep:
         raise KernelError(Errno.EOPNOTSUPP)
     _check_fallocate(file)
     if offset + length > MAXOFFSET:
         raise KernelError(Errno.EFBIG)
-    keep = mode & LX_FALLOC_KEEP_SIZE != 0
-    action = mode & ~LX_FALLOC_KEEP_SIZE
-    if action not in (0, LX_FALLOC_PUNCH_HOLE, LX_FALLOC_ZERO_RANGE):
-        raise KernelError(Errno.EOPNOTSUPP)
     vnode = file.vnode
     end = offset + length
-    if not keep and end > vnode.size():
+    if not keep and not action & _FALLOC_SHIFT and end > vnode.size():
         check_limit(lwp, end - 1, lwp.proc.rctls.soft(RLIMIT_FSIZE))
-    if action:
+    if action == LX_FALLOC_PUNCH_HOLE:
         vnode.freesp(offset, length)
-    if action != LX_FALLOC_PUNCH_HOLE:
+    elif action & _FALLOC_SHIFT:
+        if action == LX_FALLOC_INSERT_RANGE:
+            check_limit(lwp, vnode.size() + length - 1, lwp.proc.rctls.soft(RLIMIT_FSIZE))
+        vnode.shift(offset, length, insert=action == LX_FALLOC_INSERT_RANGE)
+    else:
         _check_space(file, length)
-        vnode.allocate(offset, length, keep_size=keep)
+        if action == LX_FALLOC_ZERO_RANGE:
+            vnode.zero(offset, length, keep_size=keep)
+        else:
+            vnode.allocate(offset, length, keep_size=keep)
     if notify.watching:
         notify.touched(file.name, notify.IN_MODIFY)
     return 0

@@ -29,13 +29,15 @@ LX_XATTR_SIZE_MAX = 65536
 LX_XATTR_LIST_MAX = 65536
 _USER = b"user."
 _TRUSTED = b"trusted."
+_SECURITY = b"security."
+_SYSTEM = b"system."
 
 
 def _check_name(name: bytes) -> None:
     """Refuse an empty name with ERANGE, one of no known class with EOPNOTSUPP (xattr(7))."""
     if not name:
         raise KernelError(Errno.ERANGE)
-    if not name.startswith((_USER, _TRUSTED, b"security.", b"system.")):
+    if not name.startswith((_USER, _TRUSTED, _SECURITY, _SYSTEM)):
         raise KernelError(Errno.EOPNOTSUPP)
 
 
@@ -44,7 +46,12 @@ def _permission(lwp: Lwp, where: Name, name: bytes, *, write: bool) -> None:
     cred = lwp.proc.cred
     if write:
         check_writable_fs(where)
-    if name.startswith((b"security.", b"system.")):
+    if name.startswith(_SYSTEM):
+        # Access control lists are not kept: a mode is all that is checked.
+        raise KernelError(Errno.EOPNOTSUPP)
+    if name.startswith(_SECURITY):
+        if write and not cred.crhas(PRIV_SYS_ADMIN):
+            raise KernelError(Errno.EPERM)
         return
     if name.startswith(_TRUSTED):
         if not cred.crhas(PRIV_SYS_ADMIN):

@@ -357,6 +357,18 @@ class PageCache:
         if first < last:
             self._zap(first, last, private=False)
 
+    def shift(self, first: int, by: int) -> None:
+        """Move the pages from index `first` on by `by`, of an object without a source.
+
+        Where they move to must be a hole. They go from all mappings, and are found again there.
+        """
+        for seg in list(self.mappers):
+            seg.zap_object(first + min(by, 0), None, private=True)
+        self.pages = {
+            index + by if index >= first else index: pfn for index, pfn in self.pages.items()
+        }
+        self.size += by << PAGESHIFT
+
     def _zero(self, off: int, end: int) -> None:
         pfn = self.pages.get(off >> PAGESHIFT)
         if off < end and pfn is not None:

@@ -60,6 +60,7 @@ class File:
         "data",
         "flags",
         "name",
+        "notice",
         "ofd_locks",
         "offset",
         "refcnt",
@@ -84,6 +85,8 @@ class File:
         self.async_owner: Any = None
         self.async_hook: Any = None
         self.async_sig = 0
+        #: DirNotice (dirnotice.py).
+        self.notice: Any = None
 
     def set_vnode(self, vnode: Vnode) -> None:
         """Put `vnode` in the place of the one that was opened (a fifo, a device, a clone)."""
@@ -108,6 +111,8 @@ class File:
             notify.touched(self.name, IN_CLOSE_WRITE if writing else IN_CLOSE_NOWRITE)
         if self.async_hook is not None:
             self.async_hook.end()
+        if self.notice is not None:
+            self.notice.end()
         if self.ofd_locks and vnode.locks is not None:
             vnode.locks.release_file(self)
         if self.writer:

@@ -21,6 +21,7 @@ from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm.pagecache import PageCache
+from lxemu.kernel.vfs import host
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 from lxemu.kernel.vfs.host import host_error, host_vattr, process_devices
 from lxemu.kernel.vfs.hostfd import FdCache, close_quietly
@@ -572,15 +573,38 @@ class LofsFile(LofsNode):
             self._pages.truncate(size)
 
     def allocate(self, off: int, length: int, *, keep_size: bool = False) -> None:
-        """Have the host allocate a range. Raises EOPNOTSUPP for `keep_size`, ENOSPC."""
-        if keep_size:
-            raise KernelError(Errno.EOPNOTSUPP)
+        """Have the host allocate a range. Raises EOPNOTSUPP, ENOSPC."""
+        self._fallocate(host.ALLOC_KEEP_SIZE if keep_size else 0, off, length)
+
+    def freesp(self, off: int, length: int) -> None:
+        """Have the host make a hole."""
+        self._fallocate(host.ALLOC_PUNCH, off, length)
+
+    def zero(self, off: int, length: int, *, keep_size: bool) -> None:
+        """Have the host zero a range."""
+        how = host.ALLOC_ZERO | (host.ALLOC_KEEP_SIZE if keep_size else 0)
+        self._fallocate(how, off, length)
+
+    def shift(self, off: int, length: int, *, insert: bool) -> None:
+        """Have the host collapse or insert."""
+        self._fallocate(host.ALLOC_INSERT if insert else host.ALLOC_COLLAPSE, off, length)
+
+    def _fallocate(self, how: int, off: int, length: int) -> None:
+        """Change the host's file; pages that it concerns are read anew."""
+        if how & ~host.ALLOC_KEEP_SIZE:
+            self.flush()
         try:
-            os.posix_fallocate(self.writefd(), off, length)
+            host.fallocate(self.writefd(), how, off, length)
         except OSError as err:
             raise host_error(err) from None
         finally:
             self.seen = 0
+            if not self.wusers:
+                self._close_write()
+        if self._pages is not None and how & ~host.ALLOC_KEEP_SIZE:
+            self._stamp = None
+            moved = how & (host.ALLOC_INSERT | host.ALLOC_COLLAPSE)
+            self._pages.invalidate(off >> 12, None if moved else off + length + 4095 >> 12)
 
     def seek_data(self, off: int, *, hole: bool) -> int:
         """Ask the host, which may know holes."""
@@ -590,8 +614,19 @@ class LofsFile(LofsNode):
             raise host_error(err) from None
 
     def fsync(self) -> None:
-        """Write mapped pages to the host's file; the host's own cache is the host's affair."""
+        """Write mapped pages to the host's file, and have the host write it out.
+
+        What the index says of it is made safe as well.
+        """
         self.flush()
+        if self.lofs.readonly:
+            return
+        try:
+            os.fsync(self.readfd())
+            if self.lofs.meta is not None:
+                self.lofs.meta.sync()
+        except OSError as err:
+            raise host_error(err) from None
 
     # -- pages ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.inotifyfs import EventFile
     from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.dirnotice import DirNotice
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.vfs.vnode import Vfs, Vnode
 
@@ -53,7 +54,7 @@ class Watch:
 
     __slots__ = ("mask", "queue", "vnode", "wd")
 
-    def __init__(self, queue: EventFile, wd: int, vnode: Vnode, mask: int) -> None:
+    def __init__(self, queue: EventFile | DirNotice, wd: int, vnode: Vnode, mask: int) -> None:
         global watching
         self.queue = queue
         self.wd = wd

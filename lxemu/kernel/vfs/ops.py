@@ -443,10 +443,12 @@ def vn_rename(
     *,
     noreplace: bool = False,
     exchange: bool = False,
+    whiteout: bool = False,
 ) -> None:
     """Move `path` to `newpath` (rename(2)).
 
-    With `exchange` swap them, with `noreplace` only if free.
+    With `exchange` swap them, with `noreplace` only if free; with `whiteout` a device with number 0
+    stays in the old place.
     """
     cred = proc.cred
     root = proc.fs.root
@@ -484,8 +486,12 @@ def vn_rename(
             notify.renamed(olddir, old, newdir, new, source.vnode, None)
             notify.renamed(newdir, new, olddir, old, target.vnode, None)
     else:
+        if whiteout and not olddir.vnode.vfs.has_whiteouts:
+            raise KernelError(Errno.EINVAL)
         olddir.vnode.rename(old, newdir.vnode, new)
         olddir.moved(old, newdir, new)
+        if whiteout:
+            olddir.vnode.create(old, 0, VCHR, cred)
         if notify.watching:
             over = target.vnode if target is not None else None
             notify.renamed(olddir, old, newdir, new, source.vnode, over)

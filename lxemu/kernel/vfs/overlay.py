@@ -396,6 +396,14 @@ class OvlFile(OvlNode):
         """Make a hole in the upper file."""
         self.copy_up().freesp(off, length)
 
+    def zero(self, off: int, length: int, *, keep_size: bool) -> None:
+        """Zero a range of the upper file."""
+        self.copy_up().zero(off, length, keep_size=keep_size)
+
+    def shift(self, off: int, length: int, *, insert: bool) -> None:
+        """Collapse or insert in the upper file."""
+        self.copy_up().shift(off, length, insert=insert)
+
     def seek_data(self, off: int, *, hole: bool) -> int:
         """Ask the real file."""
         return self.real.seek_data(off, hole=hole)

@@ -47,6 +47,7 @@ class Tmpfs(Vfs):
     """A file system in memory. `size` (bytes) and `inodes` are limits, 0 for none."""
 
     name = "tmpfs"
+    has_whiteouts = True
 
     def __init__(
         self,
@@ -309,6 +310,20 @@ class TmpFile(TmpNode):
     def freesp(self, off: int, length: int) -> None:
         """Make a hole."""
         self.pages.punch(off, length)
+        self.touch()
+
+    def shift(self, off: int, length: int, *, insert: bool) -> None:
+        """Collapse or insert whole pages."""
+        pages = self.pages
+        if (off | length) & 4095:
+            raise KernelError(Errno.EINVAL)
+        if off >= pages.size or (not insert and off + length >= pages.size):
+            raise KernelError(Errno.EINVAL)
+        if insert and pages.size + length > MAXOFFSET:
+            raise KernelError(Errno.EFBIG)
+        if not insert:
+            pages.punch(off, length)
+        pages.shift((off if insert else off + length) >> 12, (length if insert else -length) >> 12)
         self.touch()
 
     def seek_data(self, off: int, *, hole: bool) -> int:

@@ -156,6 +156,8 @@ class Vfs(ABC):
     """One file system instance. `fsid` is the device number its files show."""
 
     name = "none"
+    #: Whether a rename may leave a whiteout behind.
+    has_whiteouts = False
 
     def __init__(self, fsid: int, *, flags: int = 0, now: Callable[[], int] = time.time_ns) -> None:
         self.fsid = fsid
@@ -163,6 +165,8 @@ class Vfs(ABC):
         self.now = now
         self.source = b"none"
         self.options: list[bytes] = []
+        #: Where the files are, by number, that somebody has asked a handle of.
+        self.handles: dict[int, Name] = {}
         #: The users' space that it was mounted in, None for the zone's.
         self.space: UserSpace | None = None
 
@@ -347,6 +351,18 @@ class Vnode(ABC):
 
     def freesp(self, off: int, length: int) -> None:
         """Free the storage of a range, which then reads as zeros (F_FREESP). Raises EOPNOTSUPP."""
+        raise KernelError(Errno.EOPNOTSUPP)
+
+    def zero(self, off: int, length: int, *, keep_size: bool) -> None:
+        """Make a range read as zeros and have storage. Raises EOPNOTSUPP, ENOSPC."""
+        self.freesp(off, length)
+        self.allocate(off, length, keep_size=keep_size)
+
+    def shift(self, off: int, length: int, *, insert: bool) -> None:
+        """Take a range out of the file, or put a hole into it: what follows moves.
+
+        Raises EINVAL unless it is whole blocks, and inside the file. Raises EOPNOTSUPP.
+        """
         raise KernelError(Errno.EOPNOTSUPP)
 
     def seek_data(self, off: int, *, hole: bool) -> int:
