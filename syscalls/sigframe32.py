@@ -59,6 +59,11 @@ _RT_RETCODE: Final = bytes.fromhex("b8ad000000cd8000")
 _SIGINFO: Final = SIGINFO.codec(ILP32)
 
 
+#: The eight x87 registers: 16 bytes each in an FXSAVE image, 10 in an FSAVE one.
+_ST_OF_FXSAVE: Final = struct.Struct("10s6x" * 8)
+_ST_OF_FSAVE: Final = struct.Struct("10s" * 8)
+
+
 def sendsig(
     lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int, vdso: tuple[int, int]
 ) -> bool:
@@ -73,7 +78,9 @@ def sendsig(
         force_segv(lwp, sig, action)
         return False
     q, regs = lwp.q, lwp.regs
-    regs.rflags = regs.rflags & ~HANDLER_CLEARS
+    rflags = regs.rflags
+    if rflags & HANDLER_CLEARS:
+        regs.rflags = rflags & ~HANDLER_CLEARS
     regs.fxsave = FXSAVE_INIT
     q[0] = TO_LX[sig]
     q[2] = frame + 16 if rt else 0
@@ -192,14 +199,13 @@ def _restore_context(lwp: Lwp, context: bytes) -> bytes:
 def fsave_from_fxsave(image: bytes) -> bytes:
     """Return the FSAVE form of an FXSAVE image, status and magic 0 (convert_from_fxsr)."""
     cw, sw, ftw, opcode, ip, _, dp = struct.unpack_from("<HHBxHIII", image)
-    top = sw >> 11 & 7
-    tag = 0
-    for reg in range(8):
-        if ftw >> reg & 1:
-            st = 32 + 16 * ((reg - top) & 7)
-            tag |= _tag_of(image[st : st + 10]) << 2 * reg
-        else:
-            tag |= 3 << 2 * reg
+    stack = _ST_OF_FXSAVE.unpack_from(image, 32)
+    tag = 0xFFFF
+    if ftw:
+        top = sw >> 11 & 7
+        for reg in range(8):
+            if ftw >> reg & 1:
+                tag &= ~(3 << 2 * reg) | _tag_of(stack[(reg - top) & 7]) << 2 * reg
     env = struct.pack(
         "<7I",
         cw | 0xFFFF0000,
@@ -210,19 +216,19 @@ def fsave_from_fxsave(image: bytes) -> bytes:
         dp,
         _USER_DS | 0xFFFF0000,
     )
-    stack = b"".join(image[32 + 16 * i : 42 + 16 * i] for i in range(8))
-    return env + stack + struct.pack("<HH", sw, 0)
+    return b"".join((env, *stack, struct.pack("<HH", sw, 0)))
 
 
 def fxsave_from_fsave(head: bytes, image: bytes) -> bytes:
     """Return `image` with the x87 part taken from its FSAVE form `head` (convert_to_fxsr)."""
     cw, sw, tag, ip, cs_op, dp = struct.unpack_from("<6I", head)
-    ftw = sum(1 << reg for reg in range(8) if tag >> 2 * reg & 3 != 3)
+    ftw = 0
+    if tag & 0xFFFF != 0xFFFF:
+        ftw = sum(1 << reg for reg in range(8) if tag >> 2 * reg & 3 != 3)
     out = bytearray(image)
     struct.pack_into("<HHBxHII", out, 0, cw & 0xFFFF, sw & 0xFFFF, ftw, cs_op >> 16, ip, 0)
     struct.pack_into("<I", out, 16, dp)
-    for i in range(8):
-        out[32 + 16 * i : 42 + 16 * i] = head[28 + 10 * i : 38 + 10 * i]
+    _ST_OF_FXSAVE.pack_into(out, 32, *_ST_OF_FSAVE.unpack_from(head, 28))
     return bytes(out)
 
 

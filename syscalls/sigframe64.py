@@ -58,13 +58,15 @@ _SIGINFO: Final = SIGINFO.codec(LP64)
 
 def sendsig(lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) -> bool:
     """Write the frame, point the registers at the handler; False if SIGSEGV was forced."""
+    flags = lwp.regs.rflags
     try:
-        frame = _write_frame(lwp, info, action, oldmask)
+        frame = _write_frame(lwp, info, action, oldmask, flags)
     except (KernelError, BadFrame):
         force_segv(lwp, sig, action)
         return False
     q, regs = lwp.q, lwp.regs
-    regs.rflags = regs.rflags & ~HANDLER_CLEARS
+    if flags & HANDLER_CLEARS:
+        regs.rflags = flags & ~HANDLER_CLEARS
     regs.fxsave = FXSAVE_INIT
     q[0] = 0
     q[7] = TO_LX[sig]
@@ -76,7 +78,7 @@ def sendsig(lwp: Lwp, sig: int, info: SigInfo, action: SigAction, oldmask: int) 
     return True
 
 
-def _write_frame(lwp: Lwp, info: SigInfo, action: SigAction, oldmask: int) -> int:
+def _write_frame(lwp: Lwp, info: SigInfo, action: SigAction, oldmask: int, rflags: int) -> int:
     """Write the frame; return its address. KernelError or BadFrame when it does not fit."""
     if not action.flags & SA_RESTORER:
         raise BadFrame
@@ -93,7 +95,7 @@ def _write_frame(lwp: Lwp, info: SigInfo, action: SigAction, oldmask: int) -> in
     )
     data += _SIGCONTEXT.pack(
         *[q[i] for i in _ORDER],
-        regs.rflags,
+        rflags,
         _USER_CS,
         0,
         0,

@@ -167,12 +167,14 @@ class Binding:
 
     def write_reg(self, handle: c_void_p, reg: int, value: int) -> None:
         """Write a register of up to 64 bits."""
-        self.check(self.lib.uc_reg_write(handle, reg, byref(c_uint64(value))), f"write {reg}")
+        if err := self.lib.uc_reg_write(handle, reg, byref(c_uint64(value))):
+            self.check(err, f"write {reg}")
 
     def read_reg(self, handle: c_void_p, reg: int) -> int:
         """Read a register of up to 64 bits."""
         out = c_uint64()
-        self.check(self.lib.uc_reg_read(handle, reg, byref(out)), f"read {reg}")
+        if err := self.lib.uc_reg_read(handle, reg, byref(out)):
+            self.check(err, f"read {reg}")
         return out.value
 
     def write_msr(self, handle: c_void_p, number: int, value: int) -> None:

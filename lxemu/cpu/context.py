@@ -230,24 +230,31 @@ class FpuBatch:
 
     def to_image(self) -> bytes:
         """Return the image, after a read of the batch."""
-        image = bytearray(self.image.raw)
-        image[4:6] = bytes((_abridged(self.tag.value), 0))
-        image[28:32] = _MXCSR_MASK.to_bytes(4, "little")
-        return bytes(image)
+        raw = self.image.raw
+        return raw[:4] + _ABRIDGED[self.tag.value] + raw[6:28] + _MXCSR_MASK_BYTES + raw[32:]
 
     def from_image(self, image: bytes) -> None:
         """Fill the batch from `image`, for a write."""
         if len(image) != FXSAVE_SIZE:
             raise ValueError("an FXSAVE image has 512 bytes")
         self.image.raw = image
-        self.tag.value = _full(image[4])
+        self.tag.value = _FULL[image[4]]
 
 
-def _abridged(tag: int) -> int:
-    """Turn the two-bit tags of FSTENV into the one-bit tags of FXSAVE (1: not empty)."""
-    return sum(1 << i for i in range(8) if tag >> 2 * i & 3 != 3)
+class _Abridged(dict[int, bytes]):
+    """Two-bit tags of FSTENV to the bytes that FXSAVE has in their place (a set bit: not empty)."""
+
+    __slots__ = ()
+
+    def __missing__(self, tag: int) -> bytes:
+        bits = sum(1 << i for i in range(8) if tag >> 2 * i & 3 != 3)
+        self[tag] = both = bytes((bits, 0))
+        return both
 
 
-def _full(tag: int) -> int:
-    """Turn the one-bit tags of FXSAVE into two-bit tags; "valid" is any kind of number."""
-    return sum(3 << 2 * i for i in range(8) if not tag >> i & 1)
+_ABRIDGED = _Abridged()
+_MXCSR_MASK_BYTES = _MXCSR_MASK.to_bytes(4, "little")
+
+
+#: One-bit tags of FXSAVE to two-bit tags; "valid" is any kind of number.
+_FULL = tuple(sum(3 << 2 * i for i in range(8) if not tag >> i & 1) for tag in range(256))

@@ -409,6 +409,9 @@ class Engine:
 
     def write(self, ctx: Context, reg: int, value: int) -> None:
         """Write a register of `ctx` by its number in the library."""
+        if self.live is ctx:
+            self.binding.write_reg(self.handle, reg, value)
+            return
         with self._borrow(ctx):
             self.binding.write_reg(self.handle, reg, value)
 
@@ -421,6 +424,9 @@ class Engine:
         """
         if not self.supervisor.loadable(selector, ctx.tls):
             selector = 0
+        if self.live is ctx:
+            self.binding.write_reg(self.handle, reg, selector)
+            return
         with self._borrow(ctx):
             self.supervisor.enter_tls(ctx.tls)
             self.binding.write_reg(self.handle, reg, selector)
@@ -428,18 +434,24 @@ class Engine:
 
     def read_fpu(self, ctx: Context) -> bytes:
         """Return the x87 and SSE state of `ctx` as an FXSAVE image."""
-        fpu = self._fpu
-        with self._borrow(ctx):
-            err = self.binding.lib.uc_reg_read_batch(self._ref, fpu.regs, fpu.places, fpu.count)
+        fpu, read = self._fpu, self.binding.lib.uc_reg_read_batch
+        if self.live is ctx:
+            err = read(self._ref, fpu.regs, fpu.places, fpu.count)
+        else:
+            with self._borrow(ctx):
+                err = read(self._ref, fpu.regs, fpu.places, fpu.count)
         self.binding.check(err, "reading the FPU")
         return fpu.to_image()
 
     def write_fpu(self, ctx: Context, image: bytes) -> None:
         """Set the x87 and SSE state of `ctx` from an FXSAVE image."""
-        fpu = self._fpu
+        fpu, write = self._fpu, self.binding.lib.uc_reg_write_batch
         fpu.from_image(image)
-        with self._borrow(ctx):
-            err = self.binding.lib.uc_reg_write_batch(self._ref, fpu.regs, fpu.places, fpu.count)
+        if self.live is ctx:
+            err = write(self._ref, fpu.regs, fpu.places, fpu.count)
+        else:
+            with self._borrow(ctx):
+                err = write(self._ref, fpu.regs, fpu.places, fpu.count)
         self.binding.check(err, "writing the FPU")
 
     # -- exceptions -----------------------------------------------------------------------------
