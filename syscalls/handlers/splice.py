@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, MAXOFFSET, O_APPEND, O_NONBLOCK
+from lxemu.kernel.vfs.fcntl import (
+    FREAD,
+    FWRITE,
+    MAXOFFSET,
+    O_APPEND,
+    O_NONBLOCK,
+    SEEK_CUR,
+    SEEK_SET,
+)
 from lxemu.kernel.vfs.fifofs import FifoVnode
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.vnode import VBLK, VDIR, VREG, VSOCK, Vnode
@@ -71,6 +79,18 @@ def _writer(lwp: Lwp, file: File) -> Callable[[bytes], int]:
     return write
 
 
+def _position(file: File) -> int:
+    """Return the position of a file; that of one of the host's is kept there."""
+    return file.seek(0, SEEK_CUR) if file.vnode.own_position else file.offset
+
+
+def _move_to(file: File, pos: int) -> None:
+    if file.vnode.own_position:
+        file.seek(pos, SEEK_SET)
+    else:
+        file.offset = pos
+
+
 # -- sendfile -------------------------------------------------------------------------------------
 
 
@@ -86,14 +106,14 @@ def sendfile(lwp: Lwp, out_fd: Fd, in_fd: Fd, offset: InOut[S64Mem], count: Size
     check_mode(target, FWRITE, None)
     if source.vnode.type not in (VREG, VBLK) or target.flags & O_APPEND:
         raise KernelError(Errno.EINVAL)
-    pos = source.offset if start is None else start
+    pos = _position(source) if start is None else start
 
     def read(size: int, done: int) -> bytes:
         return source.pread(size, pos + done)
 
     done = _copy(min(count, MAX_RW), read, _writer(lwp, target))
     if start is None:
-        source.offset = pos + done
+        _move_to(source, pos + done)
     else:
         offset.put(pos + done)
     return done
@@ -114,8 +134,8 @@ def copy_file_range(
 ) -> int:
     """Copy a range from one file to another."""
     source, target = open_file(lwp, fd_in), open_file(lwp, fd_out)
-    pos_in = off_in.get() if off_in else source.offset
-    pos_out = off_out.get() if off_out else target.offset
+    pos_in = off_in.get() if off_in else _position(source)
+    pos_out = off_out.get() if off_out else _position(target)
     if flags:
         raise KernelError(Errno.EINVAL)
     _check_copy(source, target, pos_in, pos_out, len_)
@@ -136,11 +156,11 @@ def copy_file_range(
     if off_in:
         off_in.put(pos_in + done)
     else:
-        source.offset = pos_in + done
+        _move_to(source, pos_in + done)
     if off_out:
         off_out.put(pos_out + done)
     else:
-        target.offset = pos_out + done
+        _move_to(target, pos_out + done)
     return done
 
 
