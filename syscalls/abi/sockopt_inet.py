@@ -16,6 +16,7 @@ from lxemu.kernel.net.sockaddr import Inet6Addr, InetAddr
 from . import cmsg_inet  # noqa: F401 (options make control messages come)
 from .sockaddr import decode
 from .sockopt import Option, give_bytes, give_int, number, take_bytes, take_int
+from .xlat_net import FAMILY
 
 if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
@@ -103,6 +104,14 @@ def _give_index_be(_bits: int, value: int) -> bytes:
 
 def _take_unsigned(lwp: Lwp, addr: int, size: int) -> int:
     return take_int(lwp, addr, size) & _UNSIGNED
+
+
+def _take_family(lwp: Lwp, addr: int, size: int) -> int:
+    return FAMILY.from_lx[take_int(lwp, addr, size)]
+
+
+def _give_family(bits: int, value: int) -> bytes:
+    return give_int(bits, FAMILY.to_lx[value])
 
 
 def _take_name(lwp: Lwp, addr: int, size: int) -> bytes:
@@ -211,6 +220,7 @@ IP: Final[dict[int, Option]] = {
 }
 #: SOL_IPV6 (linux/in6.h).
 IPV6: Final[dict[int, Option]] = {
+    1: Option(in_.IPV6_ADDRFORM, "IPV6_ADDRFORM", _take_family, _give_family),
     2: number(in_.IPV6_OLD_PKTINFO, "IPV6_2292PKTINFO"),
     7: number(in_.IPV6_CHECKSUM, "IPV6_CHECKSUM"),
     8: number(in_.IPV6_OLD_HOPLIMIT, "IPV6_2292HOPLIMIT"),

@@ -22,6 +22,7 @@ from lxemu.kernel.net.inaddr import (
 )
 from lxemu.kernel.net.inet import InetSonode
 from lxemu.kernel.net.sockaddr import OtherAddr
+from lxemu.kernel.net.socket import shutdown_bits
 from lxemu.kernel.net.socketvar import (
     AF_INET,
     AF_UNSPEC,
@@ -461,7 +462,7 @@ class DatagramSonode(InetSonode):
 
     def shutdown(self, how: int) -> None:
         """End a direction. Raises ENOTCONN when not connected, though it is done all the same."""
-        self.shut |= how + 1
+        self.shut |= shutdown_bits(how)
         self.wake_readers(_RD | POLLRDHUP | POLLHUP)
         if self.peer is None:
             raise KernelError(Errno.ENOTCONN)

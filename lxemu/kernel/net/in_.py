@@ -85,6 +85,7 @@ IPV6_FREEBIND = _OURS + 12
 IPV6_ROUTER_ALERT = _OURS + 13
 IPV6_FLOWINFO = _OURS + 14
 #: The forms of RFC 2292, whose messages have types of their own.
+IPV6_ADDRFORM = _OURS + 17
 IPV6_OLD_PKTINFO = _OURS + 15
 IPV6_OLD_HOPLIMIT = _OURS + 16
 

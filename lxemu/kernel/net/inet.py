@@ -25,6 +25,7 @@ from lxemu.kernel.net.socketvar import (
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     SO_BINDTODEVICE,
     SO_BINDTOIFINDEX,
     SO_REUSEADDR,
@@ -55,10 +56,10 @@ def create(stack: NetStack, family: int, sotype: int, protocol: int, cred: Cred)
         from lxemu.kernel.net.tcp import TcpSonode
 
         return TcpSonode(stack, family, cred)
-    if sotype == SOCK_DGRAM and protocol in (0, IPPROTO_UDP):
+    if sotype == SOCK_DGRAM and protocol in (0, IPPROTO_UDP, IPPROTO_UDPLITE):
         from lxemu.kernel.net.udp import UdpSonode
 
-        return UdpSonode(stack, family, cred)
+        return UdpSonode(stack, family, protocol or IPPROTO_UDP, cred)
     if sotype == SOCK_DGRAM and protocol == icmp:
         from lxemu.kernel.net.icmp import create_echo
 

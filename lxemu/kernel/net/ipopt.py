@@ -12,7 +12,13 @@ from lxemu.kernel.cred import PRIV_NET_RAWACCESS, PRIV_SYS_IP_CONFIG, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import in_
 from lxemu.kernel.net.inaddr import is_any, is_multicast
-from lxemu.kernel.net.socketvar import IPPROTO_IP, IPPROTO_IPV6, SOCK_RAW, SOCK_STREAM
+from lxemu.kernel.net.socketvar import (
+    AF_INET,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    SOCK_RAW,
+    SOCK_STREAM,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +190,20 @@ def _set_v6only(so: InetSonode, value: int) -> None:
     so.ipopts[IPPROTO_IPV6, in_.IPV6_V6ONLY] = int(value != 0)
 
 
+def _set_addrform(so: InetSonode, value: int) -> None:
+    """Make a socket that talks to a mapped address one of IPv4. Raises EINVAL, ENOTCONN, ..."""
+    if value != AF_INET or so.sotype == SOCK_RAW:
+        raise KernelError(Errno.EINVAL)
+    peer = so.peer_host()
+    if peer is None:
+        raise KernelError(Errno.ENOTCONN)
+    if so.v6only or len(peer) != 4:
+        raise KernelError(Errno.EADDRNOTAVAIL)
+    so.family = AF_INET
+    if so.binding is not None:
+        so.binding.family = 4
+
+
 def _set_options(so: InetSonode, value: bytes) -> None:
     if len(value) > 40:
         raise KernelError(Errno.EINVAL)
@@ -329,6 +349,7 @@ _SETTERS: Final[dict[tuple[int, int], Callable[[InetSonode, Any], None]]] = {
     (_IP, in_.MCAST_LEAVE_GROUP): leave,
     (_IP, in_.IP_UNICAST_IF): _set_unicast_if(_IP, in_.IP_UNICAST_IF),
     (_IP6, in_.IPV6_V6ONLY): _set_v6only,
+    (_IP6, in_.IPV6_ADDRFORM): _set_addrform,
     (_IP6, in_.IPV6_TCLASS): _set_tclass,
     (_IP6, in_.IPV6_MULTICAST_HOPS): _not_stream(in_.IPV6_MULTICAST_HOPS, _IP6),
     (_IP6, in_.IPV6_MULTICAST_IF): _set_multicast_if6,
@@ -344,6 +365,7 @@ _GETTERS: Final[dict[tuple[int, int], Callable[[InetSonode], Any]]] = {
     (_IP, in_.IP_MULTICAST_IF): _get_multicast_if,
     (_IP6, in_.IPV6_MULTICAST_IF): _get_multicast_if6,
     (_IP, in_.IP_PROTOCOL): lambda so: so.protocol,
+    (_IP6, in_.IPV6_ADDRFORM): lambda so: so.family,
 }
 #: Options that are read as they were set, and what they are before.
 _KEPT: Final[dict[tuple[int, int], Any]] = {

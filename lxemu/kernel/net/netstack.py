@@ -67,6 +67,7 @@ class NetStack:
         self.routes: list[Route] = []
         self.tcp = TcpTable(self)
         self.udp = PortTable(self.entropy, datagram=True)
+        self.udplite = PortTable(self.entropy, datagram=True)
         #: Raw sockets and echo ("ping") sockets, which have no ports.
         self.raw: list[Any] = []
         self.echo: dict[tuple[int, int], Any] = {}

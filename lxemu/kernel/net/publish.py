@@ -130,7 +130,7 @@ class UdpPublisher:
         bindings = list(stack.udp.at(self.guest_port))
         dst = Endpoint(_local_host(bindings, unmap(remote.host)), self.guest_port)
         src = _visitor(remote, dst.host)
-        so = receiver(stack, src, dst)
+        so = receiver(stack.udp, src, dst)
         if so is None:
             return
         self.senders.pop(src, None)

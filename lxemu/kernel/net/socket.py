@@ -17,6 +17,8 @@ from lxemu.kernel.net import sockopt
 from lxemu.kernel.net.socketvar import (
     BUF_DEFAULT,
     SCM_RIGHTS,
+    SHUT_RD,
+    SHUT_RDWR,
     SO_ACCEPTCONN,
     SO_DOMAIN,
     SO_ERROR,
@@ -294,6 +296,13 @@ class Sonode(Vnode):
         self.cv_write.broadcast()
         if self.pollhead.waiters:
             self.pollhead.wakeup(events)
+
+
+def shutdown_bits(how: int) -> int:
+    """Return the RCV_SHUTDOWN and SEND_SHUTDOWN bits of SHUT_*. Raises EINVAL for another."""
+    if not SHUT_RD <= how <= SHUT_RDWR:
+        raise KernelError(Errno.EINVAL)
+    return how + 1
 
 
 def discard(control: Iterable[Control]) -> None:

@@ -12,12 +12,14 @@ from lxemu.kernel.net import in_, tcpopt
 from lxemu.kernel.net.inaddr import LOOPBACK4, LOOPBACK6, is_any, is_multicast
 from lxemu.kernel.net.inet import InetSonode
 from lxemu.kernel.net.sockaddr import OtherAddr
+from lxemu.kernel.net.socket import shutdown_bits
 from lxemu.kernel.net.socketvar import (
     AF_INET6,
     AF_UNSPEC,
     BOTH_SHUTDOWN,
     IPPROTO_TCP,
     MSG_ERRQUEUE,
+    MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
@@ -100,6 +102,8 @@ class TcpSonode(InetSonode):
         self.sndbuf, self.rcvbuf = DEFAULT_SNDBUF, DEFAULT_RCVBUF
         self.progress = _UNCONNECTED
         self.tcpopts: dict[int, Any] = {}
+        #: TCP_CORK is on: only whole segments go out.
+        self.corked = False
         #: The buffer sizes that have been set, and so do not grow.
         self.locked: set[int] = set()
         self.conn.on_urgent = self.post_urgent
@@ -371,6 +375,10 @@ class TcpSonode(InetSonode):
         total = len(data)
         if not total:
             return 0
+        if flags & MSG_MORE or self.corked:
+            return self._send_held(conn, data, nonblock, deadline)
+        if conn.held:
+            conn.flush()
         if flags & MSG_OOB:
             conn.push_urgent(bytes(data))
             return total
@@ -378,6 +386,22 @@ class TcpSonode(InetSonode):
             conn.push(data)
             return total
         return self._send_slowly(conn, data, nonblock, deadline)
+
+    def _send_held(
+        self, conn: TcpConn, data: bytes | memoryview, nonblock: bool, deadline: int | None
+    ) -> int:
+        """Send, but keep the last part of a segment back: more is to come."""
+        if len(conn.held) + len(data) < conn.mss:
+            conn.hold(data)
+            return len(data)
+        conn.flush()
+        rest = len(data) % conn.mss
+        whole = len(data) - rest
+        sent = self._send_slowly(conn, memoryview(data)[:whole], nonblock, deadline) if whole else 0
+        if sent == whole and rest:
+            conn.hold(memoryview(data)[whole:])
+            sent += rest
+        return sent
 
     def _send_slowly(
         self, conn: TcpConn, data: bytes | memoryview, nonblock: bool, deadline: int | None
@@ -554,8 +578,8 @@ class TcpSonode(InetSonode):
         return ready & (events | POLLERR | POLLHUP), conn.pollhead
 
     def shutdown(self, how: int) -> None:
-        """End a direction. Raises ENOTCONN."""
-        bits = how + 1
+        """End a direction. Raises EINVAL, ENOTCONN."""
+        bits = shutdown_bits(how)
         conn = self.conn
         if self.progress == _CONNECTING and conn.state not in (*_HANDSHAKE, TCPS_CLOSED):
             self.progress = _CONNECTED

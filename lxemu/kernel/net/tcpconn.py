@@ -61,6 +61,8 @@ GROWN_SNDBUF = 2626560
 MAX_WINDOW = 65536
 
 _SECOND = 1_000_000_000
+#: How long part of a segment waits for the rest.
+_HOLD = 200_000_000
 #: How long a closed end waits for the other's FIN.
 FIN_WAIT_2_TIMEOUT = 60 * _SECOND
 
@@ -94,6 +96,8 @@ class TcpConn:
         "error",
         "faddr",
         "fin_queued",
+        "held",
+        "held_timer",
         "inode",
         "laddr",
         "listener",
@@ -144,6 +148,9 @@ class TcpConn:
         self.done = False
         self.rcv_shut = self.snd_shut = False
         self.fin_queued = False
+        #: What has been sent with more to come, less than a segment: it waits for the rest.
+        self.held = bytearray()
+        self.held_timer: Callout | None = None
         self.orphan = False
         #: What tries to connect on the host, to be told when there is no need for it any more.
         self.outside: HostConnect | None = None
@@ -180,14 +187,16 @@ class TcpConn:
     def unsent(self) -> int:
         """Bytes that we have sent and the other end had no window for."""
         peer = self.peer
-        return max(0, peer.queued - peer.window) if peer is not None else 0
+        if peer is None:
+            return 0
+        return max(0, peer.queued - peer.window) + len(self.held)
 
     def room(self) -> int:
         """Return how many bytes may be sent now without waiting."""
         peer = self.peer
         if peer is None:
             return 0
-        return peer.window + self.sndbuf - (peer.arrived - peer.copied)
+        return peer.window + self.sndbuf - (peer.arrived - peer.copied) - len(self.held)
 
     def writable(self) -> bool:
         """Return whether a poller should be told to write: a third of the buffer is free."""
@@ -241,6 +250,29 @@ class TcpConn:
         if peer.pollhead.waiters:
             peer.pollhead.wakeup(_RD)
 
+    def hold(self, data: bytes | memoryview) -> None:
+        """Keep data back until they fill a segment, the rest comes, or a moment has passed."""
+        held = self.held
+        held += data
+        if len(held) >= self.mss:
+            self.flush()
+        elif self.held_timer is None:
+            deadline = self.stack.clock.hrtime() + _HOLD
+            self.held_timer = self.stack.disp.timeout(deadline, self._held_long)
+
+    def flush(self) -> None:
+        """Send what has been kept back."""
+        if self.held_timer is not None:
+            self.stack.disp.untimeout(self.held_timer)
+            self.held_timer = None
+        if self.held:
+            data, self.held = bytes(self.held), bytearray()
+            self.push(data)
+
+    def _held_long(self) -> None:
+        self.held_timer = None
+        self.flush()
+
     def push_urgent(self, data: bytes | memoryview) -> None:
         """Send `data`, whose last byte is urgent."""
         peer = self.peer
@@ -262,6 +294,8 @@ class TcpConn:
         """Send no more: the FIN goes out behind what is queued."""
         if self.snd_shut:
             return
+        if self.held:
+            self.flush()
         self.snd_shut = True
         if self.state in (TCPS_ESTABLISHED, TCPS_SYN_RCVD):
             self.state = TCPS_FIN_WAIT_1
@@ -427,6 +461,9 @@ class TcpConn:
         self.rcv_shut = self.snd_shut = True
         self.fin_queued = False
         self.stop_timer()
+        if self.held_timer is not None:
+            self.stack.disp.untimeout(self.held_timer)
+            self.held_timer = None
         if self.outside is not None:
             self.outside.close()
         self.stack.tcp_gone(self)

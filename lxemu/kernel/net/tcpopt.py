@@ -97,6 +97,10 @@ def set_(so: TcpSonode, name: int, value: Any, cred: Cred) -> None:
     """Set an option. Raises ENOPROTOOPT, EINVAL, ENOENT (no such congestion control), EPERM."""
     if name in _FLAGS:
         so.tcpopts[name] = int(value != 0)
+        if name == in_.TCP_CORK:
+            so.corked = value != 0
+        if (name == in_.TCP_CORK and not value) or (name == in_.TCP_NODELAY and value):
+            so.conn.flush()
         return
     rule = _NUMBERS.get(name)
     if rule is not None:

@@ -1,4 +1,4 @@
-"""UDP sockets (illumos udp; udp(4P), udp(7))."""
+"""UDP sockets (illumos udp; udp(4P), udp(7)). UDP-Lite is the same with ports of its own."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _UDP_HEADER = 28
 class UdpSonode(DatagramSonode):
     """A UDP socket. `corked` is the datagram that MSG_MORE or UDP_CORK keeps back."""
 
-    def __init__(self, stack: NetStack, family: int, cred: Cred) -> None:
-        super().__init__(stack, family, SOCK_DGRAM, IPPROTO_UDP, cred)
+    def __init__(self, stack: NetStack, family: int, protocol: int, cred: Cred) -> None:
+        super().__init__(stack, family, SOCK_DGRAM, protocol, cred)
         self.explicit = False
         self.cork = False
         self.corked: tuple[Endpoint, bytearray] | None = None
@@ -51,8 +51,8 @@ class UdpSonode(DatagramSonode):
     # -- ports ------------------------------------------------------------------------------------
 
     def ports(self) -> PortTable:
-        """Return the ports of UDP."""
-        return self.stack.udp
+        """Return the ports of UDP, or of UDP-Lite."""
+        return self.stack.udp if self.protocol == IPPROTO_UDP else self.stack.udplite
 
     def bind(self, addr: Sockaddr, cred: Cred) -> None:
         """Take an address. Raises EINVAL when the socket has one, EADDRINUSE, EACCES."""
@@ -83,7 +83,7 @@ class UdpSonode(DatagramSonode):
     def release(self) -> None:
         """Give the port back, and what was opened on the host."""
         if self.binding is not None:
-            self.stack.udp.remove(self.binding)
+            self.ports().remove(self.binding)
             self.binding = None
         if self.outside is not None:
             self.outside.close()
@@ -158,14 +158,15 @@ class UdpSonode(DatagramSonode):
         stack.counters.udp_out += 1
         src = Endpoint(out.src, self.binding.port)
         host = out.dst.host
-        publisher = stack.published_peer(src, out.dst)
+        ports = self.ports()
+        publisher = stack.published_peer(src, out.dst) if ports is stack.udp else None
         if publisher is not None:
             publisher.reply(out.data, out.dst)
         elif is_multicast(host) or stack.is_broadcast(host):
             self._to_many(out, src)
         elif stack.owner_of(host) is None:
             stack.host.send(self, out)
-        elif not send_local(stack, src, out):
+        elif not send_local(stack, ports, src, out):
             if stack.host is not None:
                 stack.host.send(self, out)
                 return
@@ -178,13 +179,13 @@ class UdpSonode(DatagramSonode):
         netif = out.netif or stack.owner_of(out.src) or stack.loopback
         if not netif.is_loopback and stack.host is not None:
             stack.host.send(self, out)
-        send_to_all(stack, src, out, netif)
+        send_to_all(stack, self.ports(), src, out, netif)
 
     # -- options ----------------------------------------------------------------------------------
 
     def getsockopt(self, level: int, name: int, size: int) -> Any:
         """Return an option of UDP, IP or SOL_SOCKET. Raises ENOPROTOOPT."""
-        if level != IPPROTO_UDP:
+        if level != self.protocol:
             return super().getsockopt(level, name, size)
         if name == in_.UDP_CORK:
             return int(self.cork)
@@ -196,7 +197,7 @@ class UdpSonode(DatagramSonode):
 
     def setsockopt(self, level: int, name: int, value: Any, cred: Cred) -> None:
         """Set an option of UDP, IP or SOL_SOCKET. Raises ENOPROTOOPT, EINVAL."""
-        if level != IPPROTO_UDP:
+        if level != self.protocol:
             super().setsockopt(level, name, value, cred)
         elif name == in_.UDP_CORK:
             self.cork = value != 0
@@ -213,9 +214,9 @@ class UdpSonode(DatagramSonode):
 # -- delivery -------------------------------------------------------------------------------------
 
 
-def send_local(stack: NetStack, src: Endpoint, out: Outgoing) -> bool:
+def send_local(stack: NetStack, ports: PortTable, src: Endpoint, out: Outgoing) -> bool:
     """Deliver a datagram for an address of this machine; False when nobody has the port."""
-    so = receiver(stack, src, out.dst)
+    so = receiver(ports, src, out.dst)
     if so is None:
         stack.counters.udp_noports += 1
         return False
@@ -224,11 +225,11 @@ def send_local(stack: NetStack, src: Endpoint, out: Outgoing) -> bool:
     return True
 
 
-def receiver(stack: NetStack, src: Endpoint, dst: Endpoint) -> UdpSonode | None:
+def receiver(ports: PortTable, src: Endpoint, dst: Endpoint) -> UdpSonode | None:
     """Return the socket that a datagram is for: one connected to its sender before any other."""
     best: list[UdpSonode] = []
     top = 0
-    for binding in stack.udp.at(dst.port):
+    for binding in ports.at(dst.port):
         so = binding.owner
         score = binding.score(dst.host)
         if not score:
@@ -248,11 +249,13 @@ def receiver(stack: NetStack, src: Endpoint, dst: Endpoint) -> UdpSonode | None:
     return best[-1]
 
 
-def send_to_all(stack: NetStack, src: Endpoint, out: Outgoing, netif: NetIf) -> None:
+def send_to_all(
+    stack: NetStack, ports: PortTable, src: Endpoint, out: Outgoing, netif: NetIf
+) -> None:
     """Deliver a multicast or broadcast to every socket that wants it."""
     host, port = out.dst
     group = is_multicast(host)
-    for binding in tuple(stack.udp.at(port)):
+    for binding in tuple(ports.at(port)):
         so = binding.owner
         family = AF_INET if len(host) == 4 else AF_INET6
         if so.family != family and not (family == AF_INET and not so.v6only):
