@@ -110,7 +110,11 @@ class MetaIndex:
         self._looked = 0
         self._dead = 0
         if os.path.exists(path):
-            self._open(create=False)
+            try:
+                self._open(create=False)
+            except OSError:
+                self.close()
+                raise
 
     # -- the file -------------------------------------------------------------------------------
 

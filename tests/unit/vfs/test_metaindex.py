@@ -129,8 +129,10 @@ def test_cut_off_anywhere_it_has_all_whole_records(top):
         assert (meta.uid if meta else 0) == complete
         # And it can be written to: what was torn does not spoil the next record.
         again.put(st, b"f", fd, Meta(0, VREG, 0o600, 99, 7))
-        assert MetaIndex(path, st.st_dev, 0, 0).records[st.st_dev, st.st_ino].uid == 99
         again.close()
+        last = MetaIndex(path, st.st_dev, 0, 0)
+        assert last.records[st.st_dev, st.st_ino].uid == 99
+        last.close()
     os.close(fd)
 
 
@@ -169,5 +171,7 @@ def test_a_long_index_is_written_anew(top):
 
 def test_foreign_file_is_refused(top):
     (top / ".index").write_text("something else\n")
+    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="not an index"):
         MetaIndex(os.fsencode(top / ".index"), 1, 0, 0)
+    assert len(os.listdir("/proc/self/fd")) == before
