@@ -79,6 +79,8 @@ def page_fault(lwp: Lwp, error: int, cr2: int) -> None:
     lwp.proc.usage.minflt += 1
     try:
         lwp.as_.fault(cr2, access)
+        if lwp.proc.group is not None:
+            lwp.proc.group.check_memory()
     except SegFault as failure:
         if lwp.brand.pagefault(lwp, cr2, access):
             return

@@ -17,6 +17,8 @@ from lxemu.kernel.signal import SIGCHLD, SS_DISABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lxemu.kernel.resgroup import ResGroup
+
 
 @dataclass(slots=True)
 class ForkSpec:
@@ -43,6 +45,7 @@ class ForkSpec:
     exit_signal: int = SIGCHLD
     stack: int = 0
     pid: int = 0
+    group: ResGroup | None = None
     prepare: Callable[[Lwp], None] | None = None
 
 
@@ -54,6 +57,9 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
     machine = lwp.machine
     if machine.nlwps >= lwp.proc.rctls.soft(RLIMIT_NPROC) and _too_many(lwp):
         raise KernelError(Errno.EAGAIN)
+    group = spec.group if spec.group is not None else lwp.proc.group
+    if group is not None:
+        group.check_fork()
     pid = machine.pid_alloc(spec.pid)
     try:
         proc = lwp.proc if spec.thread else _fork_proc(lwp, spec, pid)
@@ -140,6 +146,9 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
         SemUndo.share(old, proc)
     proc.brand_data = old.brand_data
     proc.ns = old.ns
+    proc.group = old.group
+    if spec.group is not None:
+        spec.group.join(proc)
     proc.maker = lwp
     parent.children.append(proc)
     machine.proc_started(proc)

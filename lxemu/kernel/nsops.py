@@ -8,6 +8,7 @@ from lxemu.kernel.cred import PRIV_PROC_CHROOT, PRIV_SYS_ADMIN, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.ipc.space import IpcSpace
 from lxemu.kernel.ns import Namespaces, NodeNames, Space, namespaces_of, next_number
+from lxemu.kernel.resgroup import group_of
 from lxemu.kernel.userns import UserSpace, ruled
 from lxemu.kernel.vfs.mount import MountTable, translated
 
@@ -69,7 +70,11 @@ def make_views(proc: Proc, want: int) -> NewViews:
         changes["uts"] = NodeNames(next_number(zone), space, names.nodename, names.domainname)
     for bit, member in _SPACES:
         if want & bit:
-            content = IpcSpace(proc.machine) if bit == NEW_IPC else None
+            content: object = None
+            if bit == NEW_IPC:
+                content = IpcSpace(proc.machine)
+            elif bit == NEW_CGROUP:
+                content = group_of(proc)
             changes[member] = Space(next_number(zone), space, content)
     if want & NEW_MOUNTS:
         table, pairs = old.mounts.copy()

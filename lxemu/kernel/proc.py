@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.ns import Namespaces
     from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.ptrace import Trace
+    from lxemu.kernel.resgroup import ResGroup
     from lxemu.kernel.session import Pgrp, Session
     from lxemu.kernel.tty import Tty
     from lxemu.kernel.vfs.fdtable import FdTable
@@ -126,6 +127,7 @@ class Proc:
         "exiting",
         "files",
         "fs",
+        "group",
         "group_exit",
         "ipc",
         "itimers",
@@ -177,6 +179,8 @@ class Proc:
         self.zone = zone
         #: What this process sees of the zone, if it is not all of it.
         self.ns: Namespaces | None = None
+        #: The group that limits it, None for the zone's root group.
+        self.group: ResGroup | None = None
         self.children: list[Proc] = []
         self.lwps: list[Lwp] = []
         self.as_: As

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.ipc.space import IpcSpace
     from lxemu.kernel.ns import Namespaces
     from lxemu.kernel.proc import Proc
+    from lxemu.kernel.resgroup import ResGroup
     from lxemu.kernel.vfs.mount import MountTable
     from lxemu.kernel.vfs.name import Name
 
@@ -45,3 +46,5 @@ class Zone:
         #: Seconds that the holder of a lease has to give it up.
         self.lease_break_time = 45
         self.ipc: IpcSpace | None = None
+        #: The root of the groups of processes with limits.
+        self.groups: ResGroup | None = None

@@ -17,6 +17,7 @@ def mount_all(machine: Any, next_fsid: Callable[[], int]) -> None:
     """
     from lxemu.kernel.vfs.tmpfs import Tmpfs
     from lxemu.kernel.vfs.vnode import VFS_NODEVICES, VFS_NOEXEC, VFS_NOSETUID
+    from syscalls.fs.cgroupfs import CgroupFs
     from syscalls.fs.devfs import make_dev, make_devpts, register_drivers
     from syscalls.fs.procfs import ProcFs
     from syscalls.fs.sysfs import SysFs
@@ -26,6 +27,8 @@ def mount_all(machine: Any, next_fsid: Callable[[], int]) -> None:
     register_drivers(mounts.devices, machine)
     mounts.mount(_find(machine, b"proc"), ProcFs(machine, next_fsid()), flags=safe)
     mounts.mount(_find(machine, b"sys"), SysFs(machine, next_fsid()), flags=safe)
+    cgroup = CgroupFs(machine, next_fsid())
+    mounts.mount(_find(machine, b"sys/fs/cgroup"), cgroup, flags=safe)
     mounts.mount(_find(machine, b"dev"), make_dev(machine, next_fsid()), flags=VFS_NOSETUID)
     pts = make_devpts(machine, next_fsid())
     pts.options = [b"gid=5", b"mode=620", b"ptmxmode=000"]

@@ -240,7 +240,7 @@ class _Entries:
             b"smaps_rollup": self.text(lambda: maps.smaps_rollup(proc), guarded=True),
             b"wchan": self.text(lambda: b"0"),
             b"schedstat": self.text(lambda: pidtext.schedstat(proc)),
-            b"cgroup": self.text(lambda: b"0::/\n"),
+            b"cgroup": self.text(lambda: _cgroup(proc)),
             b"oom_score": self.text(lambda: b"%d\n" % max(0, 666 + proc.oom_score_adj)),
             b"oom_score_adj": self.text(
                 lambda: b"%d\n" % proc.oom_score_adj,
@@ -275,6 +275,13 @@ class PidDir(PidNode):
                 store=lambda data: pidtext.set_core_filter(proc, data),
             ),
         }
+
+
+def _cgroup(proc: Proc) -> bytes:
+    from syscalls.fs.cgroupfs import cgroup_line
+
+    lwp = reader()
+    return cgroup_line(proc, lwp.proc if lwp is not None else proc)
 
 
 def _timerslack(proc: Proc) -> bytes:

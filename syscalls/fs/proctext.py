@@ -329,7 +329,7 @@ FIXED: dict[bytes, bytes] = {
     b"swaps": b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
     b"modules": b"",
     b"diskstats": b"",
-    b"cgroups": b"#subsys_name\thierarchy\tnum_cgroups\tenabled\n",
+    b"cgroups": b"#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t1\t1\npids\t0\t1\t1\n",
     b"consoles": b"hvc0                 -W- (EC  p  )  229:0\n",
     b"dma": b"",
     b"interrupts": b"           CPU0       \n",

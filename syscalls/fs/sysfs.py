@@ -24,6 +24,9 @@ class SysFs(PseudoVfs):
         """Enter everything."""
         for name in (b"block", b"bus", b"class", b"dev", b"firmware", b"fs", b"module", b"power"):
             root.directory(name)
+        fs = root.entries[b"fs"]
+        assert isinstance(fs, PseudoDir)
+        fs.directory(b"cgroup")
         system = root.directory(b"devices").directory(b"system")
         _fill_cpu(system.directory(b"cpu"))
         node = system.directory(b"node")

@@ -11,7 +11,9 @@ from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.resgroup import ResGroup
 from lxemu.kernel.signal import SIGCHLD
+from lxemu.kernel.vfs.vnode import VWRITE
 from syscalls.abi import CloneFlags, In, Ptr, Size, ULong, syscall
 from syscalls.handlers.namespace import new_views
 from syscalls.handlers.pidfd import open_desc
@@ -52,7 +54,7 @@ _STACK_MAX = 0x7FFFFFFFF000
 _CLONE3_FLAGS = 0xFFFFFFFF | LX_CLONE_CLEAR_SIGHAND | LX_CLONE_INTO_CGROUP
 
 
-def do_clone(lwp: Lwp, args: CloneArgs) -> int:
+def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
     """Make the process or thread that `args` ask for and return its id, as the caller sees it.
 
     EINVAL for senseless combinations, EPERM for a namespace without privilege; EAGAIN and ENOMEM
@@ -97,6 +99,7 @@ def do_clone(lwp: Lwp, args: CloneArgs) -> int:
         untraced=bool(flags & LX_CLONE_UNTRACED),
         exit_signal=args.exit_signal,
         stack=stack,
+        group=group,
         pid=args.set_tid,
         prepare=prepare,
     )
@@ -196,9 +199,21 @@ def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
         raise KernelError(Errno.EINVAL)
     _check_flags(flags)
     pid = _wanted_tid(lwp, tids)
-    if flags & LX_CLONE_INTO_CGROUP:
+    group = _wanted_group(lwp, args.cgroup) if flags & LX_CLONE_INTO_CGROUP else None
+    args = args._replace(exit_signal=FROM_LX[args.exit_signal], set_tid=pid)
+    return do_clone(lwp, args, group)
+
+
+def _wanted_group(lwp: Lwp, fd: int) -> ResGroup:
+    """Return the cgroup that a descriptor of its directory means: EBADF, EACCES, EBUSY."""
+    vnode = lwp.proc.files.get(fd).vnode
+    group: ResGroup | None = getattr(vnode, "group", None)
+    if group is None:
         raise KernelError(Errno.EBADF)
-    return do_clone(lwp, args._replace(exit_signal=FROM_LX[args.exit_signal], set_tid=pid))
+    vnode.lookup(b"cgroup.procs").access(VWRITE, lwp.proc.cred)
+    if group.enabled and group.parent is not None:
+        raise KernelError(Errno.EBUSY)
+    return group
 
 
 def _wanted_tid(lwp: Lwp, tids: bytes) -> int:
