@@ -425,6 +425,9 @@ def test_i386_masks_its_words():
     )
 
 
+MULTIPLEXERS = ("ipc", "socketcall")
+
+
 @pytest.mark.parametrize("personality", [x86_64(), i386()], ids=lambda p: p.name)
 @pytest.mark.parametrize("word", [0, 1, 0xDEAD0000, (1 << 64) - 1], ids=hex)
 @pytest.mark.parametrize("result", [0, 1, 64, -14, -512, None], ids=str)
@@ -435,7 +438,9 @@ def test_no_call_makes_the_trace_fail(personality, word, result):
     for nr in range(463):
         for style in (Style(), Style(verbose=True), Style(native=True)):
             line = format_call(lwp, personality, nr, words, "both", result, style)
-            assert line.startswith(personality.names[nr] + "(")
+            name = line.split("(")[0]
+            # What goes through a multiplexer is shown as the call that it is.
+            assert name == personality.names[nr] or personality.names[nr] in MULTIPLEXERS
             assert ") " in line
 
 
