@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net.socketvar import (
-    SCM_PIDFD,
     SCM_TIMESTAMP,
     SCM_TIMESTAMPNS,
     SCM_UCRED,
@@ -79,13 +78,12 @@ def _time(bits: int, ns: int, unit: int) -> bytes:
     return _TIMES[bits].pack(ns // _NS, ns % _NS // unit)
 
 
-#: Kernel (level, type) to Linux's type and an encoder; SCM_RIGHTS is the caller's, for it makes
-#: descriptors. Other protocols add theirs.
+#: Kernel (level, type) to Linux's type and an encoder; those that make descriptors are the
+#: caller's. Other protocols add theirs.
 ENCODERS: Final[dict[tuple[int, int], tuple[int, Callable[[int, Any], bytes]]]] = {
     (SOL_SOCKET, SCM_UCRED): (LX_SCM_CREDENTIALS, lambda _bits, value: ucred_out(value)),
     (SOL_SOCKET, SCM_TIMESTAMP): (LX_SCM_TIMESTAMP, lambda bits, ns: _time(bits, ns, 1000)),
     (SOL_SOCKET, SCM_TIMESTAMPNS): (LX_SCM_TIMESTAMPNS, lambda bits, ns: _time(bits, ns, 1)),
-    (SOL_SOCKET, SCM_PIDFD): (LX_SCM_PIDFD, lambda _bits, fd: _INT.pack(fd)),
 }
 #: (level, type) of Linux to a decoder that returns the kernel's type and data.
 DECODERS: Final[dict[tuple[int, int], Callable[[int, bytes], tuple[int, Any]]]] = {}

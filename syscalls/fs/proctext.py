@@ -439,6 +439,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"tcp_rmem": b"4096\t131072\t6291456",
         b"tcp_wmem": b"4096\t16384\t4194304",
     },
-    b"net/unix": {b"max_dgram_qlen": b"512"},
+    b"net/unix": {b"max_dgram_qlen": b"10"},
     b"user": {b"max_user_namespaces": b"0"},
 }

@@ -11,6 +11,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net.socket import discard
 from lxemu.kernel.net.socketvar import (
     SCM_MAX_FD,
+    SCM_PIDFD,
     SCM_RIGHTS,
     SCM_UCRED,
     SOL_SOCKET,
@@ -19,12 +20,14 @@ from lxemu.kernel.net.socketvar import (
 )
 from syscalls.abi import cmsg
 from syscalls.abi.xlat_net import LEVEL, LX_SOL_SOCKET
+from syscalls.errno import ERRNO_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.net.socket import Sonode
+    from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.file import File
 
 #: net.core.optmem_max: more control data than this is ENOBUFS.
@@ -102,9 +105,10 @@ def _check_ucred(lwp: Lwp, data: bytes) -> Ucred:
         or (ucred.gid not in (cred.rgid, cred.egid, cred.sgid) and not setid)
     ):
         raise KernelError(Errno.EPERM)
-    if ucred.pid not in lwp.machine.procs and ucred.pid != proc.pid:
+    claimed = lwp.machine.procs.get(ucred.pid, proc if ucred.pid == proc.pid else None)
+    if claimed is None:
         raise KernelError(Errno.ESRCH)
-    return ucred
+    return ucred._replace(proc=claimed)
 
 
 def copyout_control(
@@ -125,6 +129,9 @@ def copyout_control(
         if item.level == SOL_SOCKET and item.type == SCM_RIGHTS:
             _put_files(lwp, writer, item.data, cloexec=cloexec)
             continue
+        if item.level == SOL_SOCKET and item.type == SCM_PIDFD:
+            _put_process(lwp, writer, item.data)
+            continue
         encoder = cmsg.ENCODERS.get((item.level, item.type))
         if encoder is None:
             writer.put(cmsg.lx_level(item.level), item.type, item.data)
@@ -134,6 +141,20 @@ def copyout_control(
     if writer.data:
         lwp.as_.copyout(addr, bytes(writer.data))
     return len(writer.data), writer.truncated
+
+
+def _put_process(lwp: Lwp, writer: cmsg.ControlWriter, proc: Proc) -> None:
+    """Give a descriptor of the sender, or the error that making it had (scm_pidfd_recv)."""
+    from syscalls.handlers.pidfd import open_desc
+
+    if not writer.descriptors():
+        writer.truncated = True
+        return
+    try:
+        fd = open_desc(lwp, proc, None)
+    except KernelError as error:
+        fd = -ERRNO_OUT[error.errno]
+    writer.put(LX_SOL_SOCKET, cmsg.LX_SCM_PIDFD, struct.pack("<i", fd))
 
 
 def _put_files(lwp: Lwp, writer: cmsg.ControlWriter, files: list[File], *, cloexec: bool) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.net.socketvar import IPPROTO_IP, SO_PEERGROUPS, SO_PEERNAME, SOL_SOCKET
+from lxemu.kernel.net.socketvar import (
+    IPPROTO_IP,
+    SO_PEERGROUPS,
+    SO_PEERNAME,
+    SO_PEERPIDFD,
+    SOL_SOCKET,
+)
 from syscalls.abi import Fd, InOut, Int, Ptr, SockLevel, syscall
 from syscalls.abi.sockopt import find_option
 from syscalls.abi.xlat_net import LEVEL
@@ -44,6 +50,10 @@ def getsockopt(
     if room < 0:
         raise KernelError(Errno.EINVAL)
     value = so.getsockopt(level, option.name, room)
+    if option.name == SO_PEERPIDFD:
+        from syscalls.handlers.pidfd import open_desc
+
+        value = open_desc(lwp, value, None)
     data = option.give(lwp.brand.bits, value)
     if level == IPPROTO_IP and 0 < room < 4 and len(data) == 4 and 0 <= value <= 255:
         # An option of IP that fits one byte is given as one where there is no room for an int.

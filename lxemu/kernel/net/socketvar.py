@@ -5,7 +5,10 @@ Values from 1 << 16 up are ours: illumos has no such option or flag.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from lxemu.kernel.proc import Proc
 
 AF_UNSPEC = 0
 AF_UNIX = 1
@@ -146,8 +149,8 @@ SCM_MAX_FD = 253
 class Control(NamedTuple):
     """A control message: level and type are the kernel's, `data` is decoded where it is known.
 
-    SCM_RIGHTS carries a list of open files (each with a reference), SCM_UCRED a `Ucred`; anything
-    else its bytes.
+    SCM_RIGHTS carries a list of open files (each with a reference), SCM_UCRED a `Ucred`, SCM_PIDFD
+    a process; anything else its bytes.
     """
 
     level: int
@@ -156,12 +159,13 @@ class Control(NamedTuple):
 
 
 class Ucred(NamedTuple):
-    """Who sent a message or is at the other end: process id and effective ids."""
+    """Who sent a message or is at the other end: ids, and the process where it is known."""
 
     pid: int
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
+    proc: Proc | None = None
 
 
 #: Of a message whose sender was not asked for credentials: no process, and nobody's ids.

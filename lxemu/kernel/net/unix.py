@@ -22,12 +22,15 @@ from lxemu.kernel.net.socketvar import (
     BOTH_SHUTDOWN,
     NO_UCRED,
     RCV_SHUTDOWN,
+    SCM_PIDFD,
     SCM_RIGHTS,
     SCM_UCRED,
     SEND_SHUTDOWN,
+    SO_PASSPIDFD,
     SO_PEERCRED,
     SO_PEERGROUPS,
     SO_PEERNAME,
+    SO_PEERPIDFD,
     SOCK_DGRAM,
     SOCK_RAW,
     SOCK_SEQPACKET,
@@ -138,6 +141,8 @@ class UnixSonode(Sonode):
         self.queued = 0
         self.backlog = 0
         self.dead = False
+        #: Whether receivers are told who sent (SO_RECVUCRED, SO_PASSPIDFD).
+        self.identifies = False
         #: Who is at the other end, as of the moment of connecting.
         self.peer_ucred: Ucred | None = None
         #: The listening socket of a connection that nobody has accepted yet.
@@ -240,7 +245,10 @@ class UnixSonode(Sonode):
     # -- credentials and options ------------------------------------------------------------------
 
     def getsockopt(self, level: int, name: int, size: int) -> Any:
-        """Return an option; SO_PEERCRED and SO_PEERGROUPS are a Ucred, SO_PEERNAME an address."""
+        """Return an option.
+
+        SO_PEERCRED and SO_PEERGROUPS are a Ucred, SO_PEERPIDFD a process, SO_PEERNAME an address.
+        """
         if level == SOL_SOCKET:
             if name == SO_PEERCRED:
                 return self.peer_ucred or Ucred(0, 0xFFFFFFFF, 0xFFFFFFFF)
@@ -248,9 +256,18 @@ class UnixSonode(Sonode):
                 if self.peer_ucred is None:
                     raise KernelError(Errno.ENODATA)
                 return self.peer_ucred
+            if name == SO_PEERPIDFD:
+                if self.peer_ucred is None:
+                    raise KernelError(Errno.ENODATA)
+                return self.peer_ucred.proc
             if name == SO_PEERNAME:
                 return self.getpeername()
         return super().getsockopt(level, name, size)
+
+    def setsockopt(self, level: int, name: int, value: Any, cred: Cred) -> None:
+        """Set an option."""
+        super().setsockopt(level, name, value, cred)
+        self.identifies = self.passcred or self.options.get(SO_PASSPIDFD, 0) != 0
 
     def attach(
         self, message: Message, control: Sequence[Control], to: UnixSonode, cred: Cred
@@ -261,8 +278,11 @@ class UnixSonode(Sonode):
                 message.ucred = item.data
             elif item.type == SCM_RIGHTS and item.data:
                 self._attach_files(message, item.data, to, cred)
-        if message.ucred is NO_UCRED and (self.passcred or to.passcred or to.listener is not None):
-            message.ucred = Ucred(curlwp().proc.pid, cred.ruid, cred.rgid)
+        if message.ucred is NO_UCRED and (
+            self.identifies or to.identifies or to.listener is not None
+        ):
+            proc = curlwp().proc
+            message.ucred = Ucred(proc.pid, cred.ruid, cred.rgid, (), proc)
 
     def _attach_files(
         self, message: Message, files: Sequence[File], to: UnixSonode, cred: Cred
@@ -288,10 +308,16 @@ class UnixSonode(Sonode):
 
     def control_of(self, ucred: Ucred, files: list[File] | None) -> tuple[Control, ...]:
         """Return what the receiver gets beside the data."""
+        if not self.identifies:
+            return (Control(SOL_SOCKET, SCM_RIGHTS, files),) if files else ()
+        found = []
         if self.passcred:
-            creds = Control(SOL_SOCKET, SCM_UCRED, ucred)
-            return (creds, Control(SOL_SOCKET, SCM_RIGHTS, files)) if files else (creds,)
-        return (Control(SOL_SOCKET, SCM_RIGHTS, files),) if files else ()
+            found.append(Control(SOL_SOCKET, SCM_UCRED, ucred))
+        if files:
+            found.append(Control(SOL_SOCKET, SCM_RIGHTS, files))
+        if self.options.get(SO_PASSPIDFD) and ucred.proc is not None:
+            found.append(Control(SOL_SOCKET, SCM_PIDFD, ucred.proc))
+        return tuple(found)
 
     # -- queues -----------------------------------------------------------------------------------
 
@@ -423,7 +449,8 @@ def rights(stack: NetStack) -> Rights:
 
 def my_ucred(cred: Cred) -> Ucred:
     """Return the credentials of the running process as its peers see them."""
-    return Ucred(curlwp().proc.pid, cred.euid, cred.egid, cred.groups)
+    proc = curlwp().proc
+    return Ucred(proc.pid, cred.euid, cred.egid, cred.groups, proc)
 
 
 def create(stack: NetStack, family: int, sotype: int, protocol: int, cred: Cred) -> UnixSonode:

@@ -57,7 +57,7 @@ class UnixConn(UnixSonode):
         Raises EINVAL, ECONNREFUSED, EAGAIN (no room), EISCONN, EINTR, EPROTOTYPE.
         """
         check_name(addr)
-        if self.passcred and self.name is None:
+        if self.identifies and self.name is None:
             self.autobind()
         deadline = self.until(self.sndtimeo)
         while True:
@@ -80,7 +80,7 @@ class UnixConn(UnixSonode):
         end = type(self)(self.stack, self.sotype, cred)
         end.name = listener.name
         end.node = listener.node
-        end.passcred = listener.passcred
+        end.passcred, end.identifies = listener.passcred, listener.identifies
         end.options.update(listener.options)
         end.listener = listener
         end.peer_ucred = my_ucred(cred)

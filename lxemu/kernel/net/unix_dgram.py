@@ -121,7 +121,7 @@ class Messages(UnixSonode):
             message.free()
             self._made_room()
         control: tuple[Control, ...] = ()
-        if files or self.passcred:
+        if files or self.identifies:
             control = self.control_of(message.ucred, files)
         flags = MSG_TRUNC if size < full else 0
         return Received(bytes(data), message.sender.name, control, flags, full)
@@ -156,7 +156,7 @@ class UnixSeqpacket(UnixConn, Messages):
         peer = self.peer
         if peer is None:
             raise KernelError(Errno.ENOTCONN)
-        if self.passcred and self.name is None:
+        if self.identifies and self.name is None:
             self.autobind()
         self.check_message(len(data))
         if self.shut & SEND_SHUTDOWN:
@@ -205,7 +205,7 @@ class UnixDgram(Messages):
             self._set_peer(None)
             return
         check_name(addr)
-        if self.passcred and self.name is None:
+        if self.identifies and self.name is None:
             self.autobind()
         other = self.find(addr, cred)
         assert isinstance(other, UnixDgram)
@@ -253,7 +253,7 @@ class UnixDgram(Messages):
         cred = curlwp().proc.cred
         if to is not None:
             check_name(to)
-        if self.passcred and self.name is None:
+        if self.identifies and self.name is None:
             self.autobind()
         self.check_message(len(data))
         nonblock = nonblock or flags & MSG_DONTWAIT != 0

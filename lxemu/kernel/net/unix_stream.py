@@ -131,7 +131,7 @@ class UnixStream(UnixConn):
         if flags & MSG_OOB:
             return self._urgent_byte(size, flags)
         queue = self.queue
-        if len(queue) == 1 and not flags & _SLOW and not self.passcred and self.peek_off < 0:
+        if len(queue) == 1 and not flags & _SLOW and not self.identifies and self.peek_off < 0:
             message = queue[0]
             data = message.data
             if (
@@ -273,7 +273,7 @@ class _Reader:
                 skipped = True
                 continue
             skipped = False
-            if so.passcred:
+            if so.identifies:
                 if self.ucred is None:
                     self.ucred = message.ucred
                 elif self.ucred != message.ucred:
