@@ -243,7 +243,7 @@ def commit(lwp: Lwp, args: ExecArgs, image: NewImage) -> None:
     lwp.bind_calls()
     proc.brand_data = image.brand_data
     lwp.brand_data = None
-    image.as_.limits = proc.rctls.soft
+    image.as_.limits = proc.as_limit
     machine.as_replace(proc, image.as_)
     image.brand.exec_commit(lwp, image)
     machine.engine.set_mode(lwp.cpu, image.brand.bits, image.pc, image.sp)

@@ -131,7 +131,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
         proc.sigacts.reset_caught()
     proc.rctls = old.rctls.copy()
     if not spec.share_as:
-        as_.limits = proc.rctls.soft
+        as_.limits = proc.as_limit
     proc.comm, proc.exe, proc.psargs = lwp.name, old.exe, old.psargs
     proc.exit_signal = old.exit_signal if spec.same_parent else spec.exit_signal
     proc.session, proc.pgrp, proc.ctty = old.session, old.pgrp, old.ctty

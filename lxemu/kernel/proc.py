@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lxemu.kernel.cred import PRIV_PROC_LOCK_MEMORY
 from lxemu.kernel.cv import CondVar
-from lxemu.kernel.rctl import Rctls
+from lxemu.kernel.rctl import RLIM_INFINITY, RLIMIT_MEMLOCK, Rctls
 from lxemu.kernel.signal import NSIG, SIG_IGN, SIGCHLD, SigAction, SigInfo, SigQueue
 
 if TYPE_CHECKING:
@@ -270,6 +271,15 @@ class Proc:
             if lwp.tid == tid:
                 return lwp
         return None
+
+    def as_limit(self, resource: int) -> int:
+        """Return the limit of a resource for the address space, asked when it grows.
+
+        Whoever may lock memory at will has no limit of locked memory.
+        """
+        if resource == RLIMIT_MEMLOCK and self.cred.crhas(PRIV_PROC_LOCK_MEMORY):
+            return RLIM_INFINITY
+        return self.rctls.soft(resource)
 
     def cpu_time(self) -> int:
         """Return ns of CPU that all lwps of the process have used, ended ones included."""

@@ -146,7 +146,7 @@ def _build(lwp: Lwp, args: ExecArgs, program: _Program, as_: As) -> NewImage:
     cred, secure = exec_cred(lwp.proc, program.name)
     top = layout.stack_top(random)
     as_.task_size = layout.task_size
-    as_.limits = lwp.proc.rctls.soft
+    as_.limits = lwp.proc.as_limit
     stack_limit = lwp.proc.rctls.soft(RLIMIT_STACK)
     as_.mmap_top = layout.mmap_base(stack_limit, random)
     _map_stack(as_, top, args, stack_limit, executable=elf.gnu_stack or implied)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.mm import mman
+from lxemu.kernel.mm import memcntl, mman
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, O_PATH
@@ -92,7 +92,10 @@ def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, of
     if vnode.map_anon:
         return lwp.as_.map(addr, length, prot, flags | mman.MAP_ANON, None, 0, name=file.name)
     maxprot = vnode.addmap(prot, flags, maxprot)
-    return lwp.as_.map(addr, length, prot, flags, vnode, offset, maxprot=maxprot, name=file.name)
+    name = file.name
+    return lwp.as_.map(
+        addr, length, prot, flags, vnode, offset, maxprot=maxprot, name=name, source=file
+    )
 
 
 @syscall
@@ -164,6 +167,15 @@ def pkey_alloc(lwp: Lwp, flags: ULong, access_rights: ULong) -> int:
 def pkey_free(lwp: Lwp, pkey: Fd) -> int:
     """Free a protection key (pkey_free(2)): none was ever given out, so EINVAL."""
     raise KernelError(Errno.EINVAL)
+
+
+@syscall
+def mseal(lwp: Lwp, addr: Ptr, length: Size, flags: ULong) -> int:
+    """Forbid changes of mappings for good (mseal(2)): EINVAL, ENOMEM for a hole."""
+    if flags:
+        raise KernelError(Errno.EINVAL)
+    memcntl.seal(lwp.as_, addr, length)
+    return 0
 
 
 @syscall
@@ -258,7 +270,8 @@ def remap_file_pages(
     seg = lwp.as_.segat(start)
     if prot or not length or seg is None or start + length > seg.end:
         raise KernelError(Errno.EINVAL)
-    if seg.vnode is None or not seg.flags & mman.MAP_SHARED:
+    # A shared mapping of a file that is open for reading only does not count as one.
+    if seg.vnode is None or not seg.flags & mman.MAP_SHARED or not seg.maxprot & mman.PROT_WRITE:
         raise KernelError(Errno.EINVAL)
     fixed = mman.MAP_SHARED | mman.MAP_FIXED
     offset = pgoff * PAGE

@@ -384,5 +384,5 @@ TABLE: Final[tuple[Row, ...]] = (
     row(459, "lsm_get_self_attr", planned("security modules")),
     row(460, "lsm_set_self_attr", planned("security modules")),
     row(461, "lsm_list_modules", planned("security modules")),
-    row(462, "mseal", planned("sealed mappings")),
+    row(462, "mseal", "mm.mseal"),
 )

@@ -57,7 +57,10 @@ from lxemu.kernel.mm.seg import (
     SEG_DONTFORK,
     SEG_LOCKED,
     SEG_LOCKONFAULT,
+    SEG_RESERVED,
+    SEG_SEALED,
     SEG_WIPEONFORK,
+    AnonMap,
     OutOfMemory,
     Seg,
     SegFault,
@@ -238,18 +241,24 @@ class As(UserCopy):
         self._starts.insert(i + 1, addr)
 
     def coalesce(self, i: int, j: int) -> None:
-        """Join what can be joined at the boundaries below segments i..j."""
+        """Join what can be joined at the boundaries below segments i..j, the lower ones first."""
         segs = self._segs
-        for k in range(min(j, len(segs) - 1), max(i, 1) - 1, -1):
+        k = max(i, 1)
+        last = min(j, len(segs) - 1)
+        while k <= last:
             lower = segs[k - 1]
             upper = segs[k]
-            if lower.joins(upper):
-                if upper.cache is not None:
-                    upper.cache.mappers.pop(upper, None)
-                lower.end = upper.end
-                lower.touched = lower.touched or upper.touched
-                del segs[k]
-                del self._starts[k]
+            if not lower.joins(upper):
+                k += 1
+                continue
+            if upper.cache is not None:
+                upper.cache.mappers.pop(upper, None)
+            lower.end = upper.end
+            if lower.amp is None:
+                lower.amp = upper.amp
+            del segs[k]
+            del self._starts[k]
+            last -= 1
 
     def insert(self, seg: Seg) -> None:
         """Add a segment where nothing is mapped, joining it with its neighbours."""
@@ -262,11 +271,19 @@ class As(UserCopy):
         self.coalesce(i, i + 1)
 
     def remove(self, start: int, end: int, *, keep_pages: bool = False) -> None:
-        """Take everything out of [start, end). ENOMEM when a split would make too many segments."""
+        """Take everything out of [start, end).
+
+        EPERM for a sealed segment, ENOMEM when a split would make too many segments.
+        """
+        segs = self._segs
+        for at in range(self.first(start), len(segs)):
+            if segs[at].start >= end:
+                break
+            if segs[at].flags & SEG_SEALED:
+                raise KernelError(Errno.EPERM)
         i, j = self.isolate(start, end)
         if i == j:
             return
-        segs = self._segs
         gone = segs[i:j]
         del segs[i:j]
         del self._starts[i:j]
@@ -384,11 +401,13 @@ class As(UserCopy):
         *,
         maxprot: int = PROT_ALL,
         name: object = None,
+        source: object = None,
     ) -> int:
         """Map an object or anonymous memory; return the address. mmap(2).
 
         maxprot: what the open file allows (no PROT_READ: EACCES whatever *prot* is). name: shown
-        by maps(). EINVAL, ENOMEM, EEXIST, EACCES, EPERM, EAGAIN, ENODEV, EOVERFLOW.
+        by maps(). source: the open file itself. EINVAL, ENOMEM, EEXIST, EACCES, EPERM, EAGAIN,
+        ENODEV, EOVERFLOW.
         """
         if offset & PAGEOFFSET or not length:
             raise KernelError(Errno.EINVAL)
@@ -437,7 +456,10 @@ class As(UserCopy):
                 cache = vnode.pages
                 offset = 0
         kept = flags & _KEPT_FLAGS | lock
-        self.insert(Seg(self, addr, addr + size, prot, maxprot, kept, vnode, cache, offset, name))
+        if _is_reserved(prot, kept):
+            kept |= SEG_RESERVED
+        end = addr + size
+        self.insert(Seg(self, addr, end, prot, maxprot, kept, vnode, cache, offset, name, source))
         if lock & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED or flags & MAP_POPULATE:
             memcntl.populate(self, addr, addr + size)
         return addr
@@ -507,21 +529,43 @@ class As(UserCopy):
             stop = min(seg.end, end)
             if prot & ~seg.maxprot:
                 raise KernelError(Errno.EACCES)
+            if seg.flags & SEG_SEALED:
+                raise KernelError(Errno.EPERM)
             if seg.prot != prot:
                 self._setprot_seg(seg, addr, stop, prot)
             addr = stop
 
     def _setprot_seg(self, seg: Seg, start: int, end: int, prot: int) -> None:
-        """Change [start, end), which lies inside one segment. ENOMEM."""
-        if _is_data(prot, seg.flags) and not _is_data(seg.prot, seg.flags):
+        """Change [start, end), which lies inside one segment. ENOMEM.
+
+        Memory that becomes writable is reserved; the reservation ends when it stops to be before
+        anything was stored there.
+        """
+        flags = seg.flags
+        if _is_data(prot, flags) and not _is_data(seg.prot, flags):
             limit = self.limits(RLIMIT_DATA)
             if limit < RLIM_INFINITY and self.data_bytes() + end - start > limit:
                 raise KernelError(Errno.ENOMEM)
-            if seg.cache is None and not self.may_commit(prot, seg.flags, end - start):
-                raise KernelError(Errno.ENOMEM)
+        if prot & PROT_WRITE:
+            new = not flags & SEG_RESERVED and not seg.prot & PROT_WRITE
+            if new and _is_reserved(prot, flags):
+                if not self.may_commit(prot, flags, end - start):
+                    raise KernelError(Errno.ENOMEM)
+                flags |= SEG_RESERVED
+        elif seg.cache is None and seg.amp is None:
+            flags &= ~SEG_RESERVED
+        # Locked memory that becomes writable is copied now, not at the first store.
+        copies = (
+            prot & PROT_WRITE
+            and not seg.prot & PROT_WRITE
+            and flags & (MAP_SHARED | SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED
+        )
         i, j = self.isolate(start, end)
+        self._segs[i].flags = flags
         self._segs[i].chgprot(prot)
         self.coalesce(i, j)
+        if copies:
+            memcntl.populate(self, start, end)
 
     def set_brk_base(self, addr: int) -> None:
         """Say where the heap starts (exec): it is empty."""
@@ -550,7 +594,7 @@ class As(UserCopy):
             except KernelError:
                 return self.brk
             prot = PROT_READ | PROT_WRITE
-            flags = MAP_PRIVATE | lock
+            flags = MAP_PRIVATE | SEG_RESERVED | lock
             self.insert(Seg(self, old, new, prot, PROT_ALL, flags, None, None, old, None))
             if lock == SEG_LOCKED:
                 memcntl.populate(self, old, new)
@@ -636,7 +680,12 @@ class As(UserCopy):
                 hat.unload(seg.start, seg.end)
                 if flags & SEG_DONTFORK:
                     continue
-            segs.append(seg.clone(child, flags & ~(SEG_LOCKED | SEG_LOCKONFAULT)))
+            copy = seg.clone(child, flags & ~(SEG_LOCKED | SEG_LOCKONFAULT))
+            segs.append(copy)
+            if flags & SEG_WIPEONFORK:
+                copy.amp, copy.cowed = None, False
+            elif copy.amp is not None:
+                copy.amp, copy.cowed = AnonMap(), True
             vsize += seg.end - seg.start
         child._starts.extend([seg.start for seg in segs])
         child.vsize = vsize
@@ -681,7 +730,7 @@ class As(UserCopy):
         seg = self.segat(addr)
         if seg is not None and not (seg.flags & MAP_SHARED or seg.prot & PROT_WRITE):
             # Read-only private memory is still the file's, or nobody could ever change it.
-            if seg.cache is None or seg.touched:
+            if seg.cache is None or seg.amp is not None:
                 raise KernelError(Errno.EFAULT)
         elif seg is None or seg.cache is None or not seg.flags & MAP_SHARED:
             return self, addr, True
@@ -733,3 +782,8 @@ class As(UserCopy):
 def _is_data(prot: int, flags: int) -> bool:
     """Tell whether such a mapping counts as data: private, writable, not a stack."""
     return bool(prot & PROT_WRITE) and not flags & (MAP_SHARED | MAP_GROWSDOWN)
+
+
+def _is_reserved(prot: int, flags: int) -> bool:
+    """Tell whether such a mapping has its memory reserved: private, writable, not on credit."""
+    return bool(prot & PROT_WRITE) and not flags & (MAP_SHARED | MAP_NORESERVE)

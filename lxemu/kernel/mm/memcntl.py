@@ -29,8 +29,14 @@ from lxemu.kernel.mm.mman import (
 from lxemu.kernel.mm.seg import (
     SEG_DONTDUMP,
     SEG_DONTFORK,
+    SEG_HUGEPAGE,
     SEG_LOCKED,
     SEG_LOCKONFAULT,
+    SEG_MERGEABLE,
+    SEG_NOHUGEPAGE,
+    SEG_RANDOM,
+    SEG_SEALED,
+    SEG_SEQUENTIAL,
     SEG_WIPEONFORK,
     OutOfMemory,
     Seg,
@@ -44,33 +50,43 @@ if TYPE_CHECKING:
 
 _WORD = 1 << 64
 
-# Advice that changes nothing that a guest can see.
+# Advice that changes nothing that a guest can see, once the segment is known to be fit for it.
 _IDLE = frozenset(
     {
-        mman.MADV_NORMAL,
-        mman.MADV_RANDOM,
-        mman.MADV_SEQUENTIAL,
         mman.MADV_ACCESS_DEFAULT,
         mman.MADV_ACCESS_LWP,
         mman.MADV_ACCESS_MANY,
-        mman.MADV_MERGEABLE,
-        mman.MADV_UNMERGEABLE,
-        mman.MADV_HUGEPAGE,
-        mman.MADV_NOHUGEPAGE,
-        mman.MADV_COLD,
-        mman.MADV_PAGEOUT,
         mman.MADV_COLLAPSE,
     }
 )
 # Advice kept as a segment flag: (bits to set, bits to clear).
 _FLAGS = {
+    mman.MADV_NORMAL: (0, SEG_RANDOM | SEG_SEQUENTIAL),
+    mman.MADV_RANDOM: (SEG_RANDOM, SEG_SEQUENTIAL),
+    mman.MADV_SEQUENTIAL: (SEG_SEQUENTIAL, SEG_RANDOM),
     mman.MADV_DONTFORK: (SEG_DONTFORK, 0),
     mman.MADV_DOFORK: (0, SEG_DONTFORK),
     mman.MADV_WIPEONFORK: (SEG_WIPEONFORK, 0),
     mman.MADV_KEEPONFORK: (0, SEG_WIPEONFORK),
     mman.MADV_DONTDUMP: (SEG_DONTDUMP, 0),
     mman.MADV_DODUMP: (0, SEG_DONTDUMP),
+    mman.MADV_HUGEPAGE: (SEG_HUGEPAGE, SEG_NOHUGEPAGE),
+    mman.MADV_NOHUGEPAGE: (SEG_NOHUGEPAGE, SEG_HUGEPAGE),
+    mman.MADV_MERGEABLE: (SEG_MERGEABLE, 0),
+    mman.MADV_UNMERGEABLE: (0, SEG_MERGEABLE),
 }
+# Advice by which contents are lost: refused for sealed memory that the caller could not overwrite.
+_DISCARD = frozenset(
+    {
+        mman.MADV_DONTNEED,
+        mman.MADV_PURGE,
+        mman.MADV_DONTNEED_LOCKED,
+        mman.MADV_FREE,
+        mman.MADV_REMOVE,
+        mman.MADV_DONTFORK,
+        mman.MADV_WIPEONFORK,
+    }
+)
 
 
 def _pieces(as_: As, start: int, end: int) -> Iterator[tuple[Seg, int, int]]:
@@ -133,21 +149,25 @@ def advise(as_: As, addr: int, length: int, advice: int) -> None:
     if advice in (mman.MADV_POPULATE_READ, mman.MADV_POPULATE_WRITE):
         _populate_strict(as_, addr, end, write=advice == mman.MADV_POPULATE_WRITE)
         return
-    if act is not None:
-        for seg, lo, hi in list(_pieces(as_, addr, end)):
+    for seg, lo, hi in list(_pieces(as_, addr, end)):
+        if seg.flags & SEG_SEALED and advice in _DISCARD and seg.anon and not seg.prot & PROT_WRITE:
+            raise KernelError(Errno.EPERM)
+        if act is not None:
             act(as_, seg, lo, hi)
-    elif advice in _FLAGS:
-        _advise_flags(as_, addr, end, advice)
+        elif advice in _FLAGS:
+            # Joined with what was changed before, this one may be gone.
+            _advise_flags(as_, as_.segat(lo) or seg, lo, hi, advice)
     if _has_hole(as_, addr, end):
         raise KernelError(Errno.ENOMEM)
 
 
-def _advise_flags(as_: As, start: int, end: int, advice: int) -> None:
+def _advise_flags(as_: As, seg: Seg, lo: int, hi: int, advice: int) -> None:
     on, off = _FLAGS[advice]
-    for seg, lo, hi in list(_pieces(as_, start, end)):
-        if advice == mman.MADV_WIPEONFORK and not seg.anon:
-            raise KernelError(Errno.EINVAL)
-        _change_flags(as_, seg, lo, hi, on, off)
+    if advice == mman.MADV_WIPEONFORK and not seg.anon:
+        raise KernelError(Errno.EINVAL)
+    if advice == mman.MADV_MERGEABLE and seg.flags & MAP_SHARED:
+        return
+    _change_flags(as_, seg, lo, hi, on, off)
 
 
 def _change_flags(as_: As, seg: Seg, lo: int, hi: int, on: int, off: int) -> None:
@@ -194,6 +214,13 @@ def _willneed(as_: As, seg: Seg, lo: int, hi: int) -> None:
     del as_
 
 
+def _reclaim(as_: As, seg: Seg, lo: int, hi: int) -> None:
+    """Let the pages be reclaimed first, which never happens here; locked ones must not be."""
+    del as_, lo, hi
+    if seg.flags & SEG_LOCKED:
+        raise KernelError(Errno.EINVAL)
+
+
 def _remove(as_: As, seg: Seg, lo: int, hi: int) -> None:
     """Punch a hole into the object itself."""
     if seg.flags & SEG_LOCKED or seg.cache is None:
@@ -212,6 +239,8 @@ _ACTIONS: dict[int, Callable[[As, Seg, int, int], None] | None] = {
     mman.MADV_DONTNEED_LOCKED: _zap_locked,
     mman.MADV_FREE: _free,
     mman.MADV_WILLNEED: _willneed,
+    mman.MADV_COLD: _reclaim,
+    mman.MADV_PAGEOUT: _reclaim,
     mman.MADV_REMOVE: _remove,
     mman.MADV_POPULATE_READ: _willneed,
     mman.MADV_POPULATE_WRITE: _willneed,
@@ -371,3 +400,14 @@ def setname(as_: As, addr: int, length: int, name: bytes | None) -> None:
         as_.coalesce(i, j)
     if _has_hole(as_, addr, end):
         raise KernelError(Errno.ENOMEM)
+
+
+def seal(as_: As, addr: int, length: int) -> None:
+    """Forbid for good that a range is unmapped, moved or changed. EINVAL, ENOMEM (a hole)."""
+    end = addr + ((length + PAGEOFFSET) & ~PAGEOFFSET)
+    if addr & PAGEOFFSET or end > _WORD:
+        raise KernelError(Errno.EINVAL)
+    if _has_hole(as_, addr, end):
+        raise KernelError(Errno.ENOMEM)
+    for seg, lo, hi in list(_pieces(as_, addr, end)):
+        _change_flags(as_, as_.segat(lo) or seg, lo, hi, SEG_SEALED, 0)

@@ -70,7 +70,8 @@ class PageCache:
 
     pages: page index -> frame; the cache owns one reference of each. dirty: indexes to be written
     back. size: length in bytes of an object without a source (with one, the source knows).
-    mappers: segments that map the object. watch: told of each mapping that begins and ends.
+    mappers: segments that map the object. stores: a segment was made through which it can be
+    stored to. watch: told of each mapping that begins and ends.
     charge: called with the number of pages about to be added (negative: dropped) by an object
     without a source; raises KernelError to refuse (a file system's limit).
     """
@@ -85,6 +86,7 @@ class PageCache:
         "pages",
         "phys",
         "size",
+        "stores",
         "watch",
     )
 
@@ -101,6 +103,7 @@ class PageCache:
         self.size = size
         self.mappers: dict[Seg, None] = {}
         self.watch: MapWatch | None = None
+        self.stores = False
         self.charge = charge
         self._source: Callable[[], PageSource | None] | None = None
         self._clusters = False

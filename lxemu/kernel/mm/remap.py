@@ -14,10 +14,11 @@ from lxemu.kernel.mm.mman import (
     REMAP_KEEPOLD,
     REMAP_MAYMOVE,
 )
-from lxemu.kernel.mm.seg import SEG_LOCKED, SEG_LOCKONFAULT, Seg
+from lxemu.kernel.mm.seg import SEG_LOCKED, SEG_LOCKONFAULT, SEG_SEALED
 
 if TYPE_CHECKING:
     from lxemu.kernel.mm.as_ import As
+    from lxemu.kernel.mm.seg import Seg
 
 _TO = REMAP_FIXED | REMAP_KEEPOLD
 
@@ -40,14 +41,22 @@ def remap(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int)
         if flags & REMAP_FIXED and oldlen == newlen:
             return _move_range(as_, old, oldlen, flags, newaddr)
         return _remap_to(as_, old, oldlen, newlen, flags, newaddr)
-    seg = as_.segat(old)
-    if seg is None:
-        raise KernelError(Errno.EFAULT)
+    seg = _movable(as_, old)
     if oldlen >= newlen:
         if oldlen > newlen:
             as_.unmap(old + newlen, oldlen - newlen)
         return old
     return _grow(as_, seg, old, oldlen, newlen, flags)
+
+
+def _movable(as_: As, old: int) -> Seg:
+    """Return the segment at *old*. EFAULT when there is none, EPERM when it is sealed."""
+    seg = as_.segat(old)
+    if seg is None:
+        raise KernelError(Errno.EFAULT)
+    if seg.flags & SEG_SEALED:
+        raise KernelError(Errno.EPERM)
+    return seg
 
 
 def _check_target(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> None:
@@ -101,9 +110,7 @@ def _move_range(as_: As, old: int, length: int, flags: int, newaddr: int) -> int
 
 def _remap_to(as_: As, old: int, oldlen: int, newlen: int, flags: int, newaddr: int) -> int:
     """Move to a given address, replacing what is there, or (KEEPOLD only) to any."""
-    seg = as_.segat(old)
-    if seg is None:
-        raise KernelError(Errno.EFAULT)
+    seg = _movable(as_, old)
     _check_resize(as_, seg, old, oldlen, newlen)
     if flags & REMAP_FIXED:
         if newaddr < as_.min_addr:
@@ -139,20 +146,10 @@ def _check_resize(as_: As, seg: Seg, old: int, oldlen: int, newlen: int) -> None
 def _extend(as_: As, seg: Seg, more: int) -> None:
     """Grow a segment at its end, where the space is known to be free."""
     start = seg.end
-    as_.insert(
-        Seg(
-            as_,
-            start,
-            start + more,
-            seg.prot,
-            seg.maxprot,
-            seg.flags,
-            seg.vnode,
-            seg.cache,
-            seg.offset + seg.size,
-            seg.name,
-        )
-    )
+    new = seg.clone(as_, seg.flags)
+    new.offset = seg.offset + seg.size
+    new.start, new.end = start, start + more
+    as_.insert(new)
     if seg.flags & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED:
         memcntl.populate(as_, start, start + more)
 
@@ -166,31 +163,27 @@ def _move(as_: As, old: int, oldlen: int, newlen: int, target: int, *, keep: boo
     if seg is None:
         raise KernelError(Errno.EFAULT)
     offset = seg.offset + old - seg.start
-    if seg.cache is None and not seg.touched:
+    if seg.cache is None and seg.amp is None:
         offset = target
     flags = seg.flags
     if oldlen:
         as_.hat.move(old, target, oldlen)
     # The new segment must be in place before the old one leaves: leaving writes shared changes
     # back, which makes the moved pages read-only again, and frees tables that no segment needs.
-    new = Seg(
-        as_,
-        target,
-        target + newlen,
-        seg.prot,
-        seg.maxprot,
-        flags,
-        seg.vnode,
-        seg.cache,
-        offset,
-        seg.name,
-    )
-    new.touched = seg.touched
+    new = seg.clone(as_, flags)
+    new.start, new.end, new.offset = target, target + newlen, offset
+    amp_moves = keep and seg.start == old and seg.end == old + oldlen
     as_.insert(new)
     if oldlen and not keep:
         as_.remove(old, old + oldlen)
-    elif oldlen and flags & SEG_LOCKED:
-        memcntl.unlock(as_, old, oldlen)
+    elif oldlen:
+        if amp_moves:
+            # Nothing of its memory is left behind.
+            seg.amp, seg.cowed = None, False
+        if flags & SEG_LOCKED:
+            # All of the segment is unlocked, not only the part that moved (dontunmap_complete).
+            seg.flags &= ~(SEG_LOCKED | SEG_LOCKONFAULT)
+            as_.locked -= seg.size
     if newlen > oldlen and flags & (SEG_LOCKED | SEG_LOCKONFAULT) == SEG_LOCKED:
         memcntl.populate(as_, target + oldlen, target + newlen)
     return target

@@ -38,6 +38,13 @@ SEG_DONTFORK = 1 << 25
 SEG_WIPEONFORK = 1 << 26
 SEG_DONTDUMP = 1 << 27
 SEG_LOCKONFAULT = 1 << 28
+SEG_SEALED = 1 << 29  # may not be unmapped, moved or changed
+SEG_RANDOM = 1 << 30
+SEG_SEQUENTIAL = 1 << 31
+SEG_RESERVED = 1 << 32  # its memory was promised when it was writable (swap reservation)
+SEG_HUGEPAGE = 1 << 33
+SEG_NOHUGEPAGE = 1 << 34
+SEG_MERGEABLE = 1 << 35
 
 _AROUND = 16 * PAGESIZE  # a read fault on an object maps what is cached in this aligned window
 _AHEAD_MAX = 16  # most pages that one fault of a sequential run makes anonymous memory for
@@ -55,6 +62,12 @@ class SegFault(Exception):  # noqa: N818 -- the name of what the guest gets
 
 class OutOfMemory(Exception):  # noqa: N818 -- an outcome, beside SegFault
     """An access that is allowed but finds no frame left."""
+
+
+class AnonMap:
+    """Identity of the private memory of segments that were one, or could be (anon_map)."""
+
+    __slots__ = ()
 
 
 class SegInfo(NamedTuple):
@@ -76,13 +89,17 @@ class Seg:
     MAP_GROWSDOWN, MAP_NORESERVE and SEG_*. cache: pages of the object, None for private anonymous
     memory. offset: byte offset of start in the object; for private anonymous memory the address
     where it was first mapped, so that only neighbours that never moved apart merge. name: what
-    the mapper called it.
+    the mapper called it. source: the open file that was mapped; segments of two do not merge.
+    amp: its private memory, None until something is stored there. cowed: the memory came from a
+    parent by fork; such a segment does not merge with one that has no memory yet.
     """
 
     __slots__ = (
         "ahead",
+        "amp",
         "as_",
         "cache",
+        "cowed",
         "end",
         "flags",
         "maxprot",
@@ -90,8 +107,8 @@ class Seg:
         "next",
         "offset",
         "prot",
+        "source",
         "start",
-        "touched",
         "vnode",
     )
 
@@ -107,6 +124,7 @@ class Seg:
         cache: PageCache | None,
         offset: int,
         name: object,
+        source: object = None,
     ) -> None:
         self.as_ = as_
         self.start = start
@@ -118,11 +136,15 @@ class Seg:
         self.cache = cache
         self.offset = offset
         self.name = name
+        self.source = source
         self.next = 0  # address at which a sequential run of faults would go on
         self.ahead = 1  # pages that the last fault of the run made
-        self.touched = False  # something was ever stored to it
+        self.amp: AnonMap | None = None
+        self.cowed = False
         if cache is not None:
             cache.mappers[self] = None
+            if flags & MAP_SHARED and maxprot & PROT_WRITE:
+                cache.stores = True
             if cache.watch is not None:
                 cache.watch.mapped(self)
 
@@ -139,8 +161,10 @@ class Seg:
             self.cache,
             self.offset,
             self.name,
+            self.source,
         )
-        copy.touched = self.touched
+        copy.amp = self.amp
+        copy.cowed = self.cowed
         return copy
 
     def split(self, addr: int) -> Seg:
@@ -167,14 +191,43 @@ class Seg:
         return (
             self.end == upper.start
             and self.prot == upper.prot
-            and self.flags == upper.flags
+            and self.continues(upper)
+            and (self.cache is None or self.cache.watch is None)
+            and self._amp_joins(upper)
+        )
+
+    def continues(self, upper: Seg) -> bool:
+        """Tell whether *upper* is of the same kind and object, and the next part of that."""
+        return (
+            self.flags == upper.flags
             and self.cache is upper.cache
             and self.offset + self.end - self.start == upper.offset
             and self.maxprot == upper.maxprot
-            and self.vnode is upper.vnode
+            and self.source is upper.source
             and self.name == upper.name
-            and (self.cache is None or self.cache.watch is None)
         )
+
+    def _amp_joins(self, upper: Seg) -> bool:
+        """Tell whether the private memory of both is one, or of one of them only and its own."""
+        if self.amp is None:
+            return not upper.cowed
+        return self.amp is upper.amp or (upper.amp is None and not self.cowed)
+
+    def own_amp(self) -> None:
+        """Give private memory an identity when it begins: a neighbour's, if they could be one."""
+        segs = self.as_.segs
+        i = self.as_.first(self.start)
+        upper = segs[i + 1] if i + 1 < len(segs) else None
+        lower = segs[i - 1] if i else None
+        if upper is not None and self._next_part(upper) and not upper.cowed:
+            self.amp = upper.amp
+        if self.amp is None and lower is not None and lower._next_part(self) and not lower.cowed:
+            self.amp = lower.amp
+        if self.amp is None:
+            self.amp = AnonMap()
+
+    def _next_part(self, upper: Seg) -> bool:
+        return self.end == upper.start and self.continues(upper)
 
     @property
     def size(self) -> int:
@@ -217,6 +270,31 @@ class Seg:
         if self.flags & MAP_SHARED and first <= index < last:
             self.as_.hat.clear_write(self.start + ((index - first) << PAGESHIFT))
 
+    # -- code that is stored to through another mapping --------------------------------------------
+    #
+    # The translator notices a store to code only through the mapping that was executed. So a page
+    # of an object is, at a time, either executable through some mappings or writable through
+    # others; a fault changes from one to the other.
+
+    def _has_views(self, cache: PageCache) -> bool:
+        """Tell whether some other mapping executes, and one can store to, what this one maps."""
+        mappers = cache.mappers
+        return len(mappers) > 1 and any(s.prot & PROT_EXEC for s in mappers)
+
+    def _claim(self, cache: PageCache, page: int, write: bool) -> None:
+        """Have page *page* of the object for storing to, or for execution, alone."""
+        if write:
+            for seg in list(cache.mappers):
+                if seg is not self and seg.prot & PROT_EXEC:
+                    seg.zap_object(page, page + 1, private=False)
+            pfn = cache.lookup(page)
+            if pfn is not None:
+                self.as_.mmu.invalidate(pfn)
+        elif self.prot & PROT_EXEC:
+            for seg in cache.mappers:
+                if seg is not self:
+                    seg.clean_object(page)
+
     # -- faults ----------------------------------------------------------------------------------
 
     def fault(self, va: int, write: bool) -> None:
@@ -225,8 +303,8 @@ class Seg:
         SegFault(FC_OBJERR) when the object has no such page; OutOfMemory.
         """
         hat = self.as_.hat
-        if write:
-            self.touched = True
+        if write and self.amp is None and not self.flags & MAP_SHARED:
+            self.own_amp()
         try:
             index = hat.leaf(va) + (va >> PAGESHIFT & 511)
             pte = hat.phys.q[index]
@@ -247,10 +325,14 @@ class Seg:
             raise SegFault(va, FC_OBJERR) from err
 
     def _fault_anon(self, va: int, index: int) -> None:
-        """Give zeroed memory: one page, or a growing number ahead of a sequential run."""
+        """Give zeroed memory: one page, or a growing number ahead of a sequential run.
+
+        Until something was stored to the segment a page can only be read, so that the first store
+        is seen.
+        """
         as_ = self.as_
         phys = as_.phys
-        bits = PTE_BITS[self.prot] | SW_ANON
+        bits = (PTE_BITS if self.amp is not None else PTE_BITS_RO)[self.prot] | SW_ANON
         q = phys.q
         alloc = phys.page_alloc
         q[index] = alloc() << PAGESHIFT | bits
@@ -284,6 +366,9 @@ class Seg:
             as_.majflt += cache.stored
             pfn = cache.get(page)
         prot = self.prot
+        views = cache.stores and self._has_views(cache)
+        if views and not (write and not self.flags & MAP_SHARED):
+            self._claim(cache, page, write)
         if not self.flags & MAP_SHARED:
             if write:
                 new = phys.page_copy(pfn)
@@ -293,7 +378,7 @@ class Seg:
                     phys.xframes[new] = 1
                 return
             bits = PTE_BITS_RO[prot]
-        elif not cache.stored:
+        elif not cache.stored and (write or not views):
             bits = PTE_BITS[prot]
         elif write:
             cache.dirty.add(page)
@@ -305,7 +390,7 @@ class Seg:
         as_.hat.npages += 1
         if prot & PROT_EXEC:
             phys.xframes[pfn] = 1
-        if not write or not cache.stored:
+        if not views and (not write or not cache.stored):
             self._around(cache, va, bits)
 
     def _around(self, cache: PageCache, va: int, bits: int) -> None:
@@ -338,8 +423,12 @@ class Seg:
         pfn = pte >> PAGESHIFT & PTE_PFN
         if self.flags & MAP_SHARED:
             cache = self.cache
-            if cache is not None and cache.stored:
-                cache.dirty.add((self.offset + va - self.start) >> PAGESHIFT)
+            assert cache is not None
+            page = (self.offset + va - self.start) >> PAGESHIFT
+            if cache.stored:
+                cache.dirty.add(page)
+            if cache.stores and self._has_views(cache):
+                self._claim(cache, page, write=True)
             phys.q[index] = pte | PTE_W
             return
         if pte & SW_ANON and phys.refs[pfn] == 1:
@@ -358,12 +447,16 @@ class Seg:
         """Set the protection of the whole segment and of its pages."""
         self.prot = prot
         cache = self.cache
+        if cache is not None and cache.stores and self._has_views(cache):
+            # Which view may do what is found out anew, by faults.
+            first, last = self.indexes()
+            self.zap_object(first, last, private=False)
         self.as_.hat.chgprot(
             self.start,
             self.end,
             prot,
             shared=bool(self.flags & MAP_SHARED) and cache is not None and not cache.stored,
-            cow=bool(prot & PROT_WRITE),
+            cow=bool(prot & PROT_WRITE) and self.amp is not None,
         )
 
     def info(self, name: object) -> SegInfo:

@@ -177,6 +177,7 @@ def test_becoming_executable_again_drops_old_code(as_, cpu):
 
 def test_kernel_store_to_code_drops_it(as_, cpu):
     as_.map(BASE, P, RW | PROT_EXEC, FIXED)
+    cpu.access(as_, BASE, PROT_WRITE, 1)
     cpu.access(as_, BASE, PROT_EXEC)
     for count, store in enumerate(
         (
