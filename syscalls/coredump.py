@@ -234,7 +234,7 @@ def dump_size(seg: Seg, wanted: int) -> int:
     if seg.flags & MAP_SHARED:
         unlinked = not stored or not seg.vnode.getattr().nlink  # type: ignore[union-attr]
         return whole if wanted & (ANON_SHARED if unlinked else MAPPED_SHARED) else 0
-    if (seg.touched or not stored) and wanted & ANON_PRIVATE:
+    if (seg.amp is not None or not stored) and wanted & ANON_PRIVATE:
         return whole
     if not isinstance(seg.vnode, Vnode):
         return 0

@@ -101,6 +101,8 @@ def _hidden_page(as_: As, seg: Seg, va: int) -> None:
 def _own_copy(as_: As, seg: Seg, va: int) -> int:
     """Make the page at `va`, which its owner may not write, the owner's own."""
     phys = as_.phys
+    if seg.amp is None:
+        seg.own_amp()
     index = as_.hat.leaf(va) + (va >> PAGESHIFT & 511)
     pte = phys.q[index]
     pfn = pte >> PAGESHIFT & PTE_PFN
@@ -112,5 +114,4 @@ def _own_copy(as_: As, seg: Seg, va: int) -> int:
     if seg.prot & PROT_EXEC:
         phys.xframes[new] = 1
     as_.hat.replaced()
-    seg.touched = True
     return new
