@@ -30,6 +30,7 @@ from lxemu.kernel.termio import Termios, Winsize
 from lxemu.kernel.tty import Tty
 from lxemu.kernel.vfs.fcntl import FREAD, O_NOCTTY, O_NONBLOCK
 from lxemu.kernel.vfs.shadow import PassVnode
+from lxemu.kernel.vfs.sigio import OWNER_PGRP, OWNER_PROC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -405,6 +406,12 @@ class PtyVnode(PassVnode):
     def seek_check(self) -> bool:
         """Return false: a terminal has no position."""
         return False
+
+    def async_owner(self) -> tuple[int, int]:
+        """Return the foreground group, or the caller where there is none."""
+        if self.side.fg:
+            return OWNER_PGRP, self.side.fg
+        return OWNER_PROC, curlwp().proc.pid
 
     def sread(self, file: File, n: int) -> bytes:
         """Read from the side."""

@@ -48,3 +48,8 @@ class Zone:
         self.ipc: IpcSpace | None = None
         #: The root of the groups of processes with limits.
         self.groups: ResGroup | None = None
+        #: How many pseudo terminals there may be, how many of them only in the first file system
+        #: of terminals, and how many there are.
+        self.pty_max = 4096
+        self.pty_reserve = 1024
+        self.ptys = 0

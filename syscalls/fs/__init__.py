@@ -31,7 +31,6 @@ def mount_all(machine: Any, next_fsid: Callable[[], int]) -> None:
     mounts.mount(_find(machine, b"sys/fs/cgroup"), cgroup, flags=safe)
     mounts.mount(_find(machine, b"dev"), make_dev(machine, next_fsid()), flags=VFS_NOSETUID)
     pts = make_devpts(machine, next_fsid())
-    pts.options = [b"gid=5", b"mode=620", b"ptmxmode=000"]
     mounts.mount(_find(machine, b"dev/pts"), pts, flags=VFS_NOSETUID | VFS_NOEXEC)
     shm = Tmpfs(machine.phys, next_fsid(), mode=0o1777, now=machine.clock.realtime)
     shm.source = b"shm"

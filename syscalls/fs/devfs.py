@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.vfs.ptsfs import CloneDriver, ForeignDriver, PtsFs, PtsOptions
+from lxemu.kernel.vfs.ptsfs import MOST, CloneDriver, ForeignDriver, PtsFs, PtsOptions
 from lxemu.kernel.vfs.specfs import (
     DevSwitch,
     Driver,
@@ -43,11 +43,9 @@ LINKS = (
 )
 _ROOT = Cred()
 _TTY_GID = 5
-#: Major number of the terminal sides of pseudo terminals, number of the clone device, and how many
-#: pairs there may be (/proc/sys/kernel/pty/max).
+#: Major number of the terminal sides of pseudo terminals, number of the clone device.
 _PTS_MAJOR = 136
 _PTMX = makedev(5, 2)
-PTY_MAX = 4096
 
 
 class ControllingTtyDriver(Driver):
@@ -146,5 +144,20 @@ def make_dev(machine: Any, fsid: int) -> Tmpfs:
 
 def make_devpts(machine: Any, fsid: int, options: PtsOptions | None = None) -> PtsFs:
     """Return a file system of pseudo terminals; the default options are those of distributions."""
-    chosen = options or PtsOptions(gid=_TTY_GID, mode=0o620, most=PTY_MAX)
-    return PtsFs(fsid, "devpts", _PTS_MAJOR, _PTMX, chosen, machine.clock.realtime)
+    chosen = options or PtsOptions(gid=_TTY_GID, mode=0o620, first=True)
+    vfs = PtsFs(fsid, "devpts", _PTS_MAJOR, _PTMX, chosen, machine.zone, machine.clock.realtime)
+    vfs.options = _shown(chosen)
+    return vfs
+
+
+def _shown(options: PtsOptions) -> list[bytes]:
+    """Return the options as /proc/mounts shows them."""
+    words = []
+    if options.uid is not None:
+        words.append(b"uid=%d" % options.uid)
+    if options.gid is not None:
+        words.append(b"gid=%d" % options.gid)
+    words += [b"mode=%03o" % options.mode, b"ptmxmode=%03o" % options.clone_mode]
+    if options.most < MOST:
+        words.append(b"max=%d" % options.most)
+    return words

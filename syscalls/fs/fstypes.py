@@ -164,6 +164,30 @@ def _sysfs(lwp: Lwp, source: bytes, options: Options) -> Vfs:
     return vfs
 
 
+def _devpts(lwp: Lwp, source: bytes, options: Options) -> Vfs:
+    """Make one with terminals of its own: every mount has that (devpts.rst)."""
+    from lxemu.kernel.vfs.ptsfs import MOST, PtsOptions
+    from syscalls.fs.devfs import make_devpts
+
+    chosen = PtsOptions()
+    for name, value in options:
+        if name == b"uid":
+            chosen.uid = _number(value, 10)
+        elif name == b"gid":
+            chosen.gid = _number(value, 10)
+        elif name == b"mode":
+            chosen.mode = _number(value, 8) & 0o7777
+        elif name == b"ptmxmode":
+            chosen.clone_mode = _number(value, 8) & 0o7777
+        elif name == b"max" and _number(value, 10) <= MOST:
+            chosen.most = _number(value, 10)
+        elif name != b"newinstance":
+            raise KernelError(Errno.EINVAL)
+    vfs = make_devpts(lwp.machine, lwp.proc.mounts.domain.next_fsid(), chosen)
+    vfs.source = source or b"none"
+    return vfs
+
+
 def _existing(name: str) -> Callable[[Lwp, bytes, Options], Vfs]:
     """Return a maker that gives the zone's one file system of a kind again, as Linux does."""
 
@@ -246,7 +270,7 @@ FS_TYPES: dict[bytes, FsType] = {
     b"proc": FsType(_proc),
     b"cgroup2": FsType(_existing("cgroup2")),
     b"devtmpfs": FsType(_devtmpfs, in_userns=False),
-    b"devpts": FsType(_existing("devpts")),
+    b"devpts": FsType(_devpts),
     b"ramfs": FsType(_ramfs),
     b"mqueue": FsType(_existing("mqueue")),
     b"overlay": FsType(_overlay),

@@ -29,8 +29,8 @@ def execveat(lwp: Lwp, dirfd: DirFd, path: Path, argv: StrVec, envp: StrVec, fla
         shown = path
     else:
         shown = b"/dev/fd/%d" % dirfd + (b"/" + path if path else b"")
-    closing = dirfd != AT_FDCWD and lwp.proc.files.getcloexec(dirfd)
-    unreachable = closing and not path.startswith(b"/")
+    relative = dirfd != AT_FDCWD and not path.startswith(b"/")
+    unreachable = relative and lwp.proc.files.getcloexec(dirfd)
     return exec_common(lwp, name, shown, argv.get(), envp.get(), unreachable=unreachable)
 
 

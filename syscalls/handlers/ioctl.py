@@ -14,6 +14,7 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.fcntl import FIONREAD, O_ASYNC, O_NONBLOCK, SIOCATMARK
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.sigio import set_async
+from lxemu.kernel.vfs.specfs import RANDOM_GETENTROPY
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, VSOCK
 from syscalls.abi import (
     Fd,
@@ -165,6 +166,7 @@ _REQUESTS: dict[int, Request] = ttyio.REQUESTS | {
     0x8903: _owner_request(False),
     0x8904: _owner_request(False),
     0x5460: _fioqsize,
+    0x80045200: ttyio.gives_int(RANDOM_GETENTROPY),
     0x2: _figetbsz,
     0x40049409: _no_clone,
     0x4020940D: _no_clone,

@@ -25,7 +25,7 @@ LX_MEMBARRIER_FLAG_CPU = 1
 LX_RSEQ_UNREGISTER = 1
 
 LX_KCMP_FILE, LX_KCMP_VM, LX_KCMP_FILES, LX_KCMP_FS, LX_KCMP_SIGHAND = range(5)
-LX_KCMP_TYPES = 8
+LX_KCMP_IO, LX_KCMP_SYSVSEM = 5, 6
 
 
 def unsupported(lwp: Lwp, call: str, reason: str) -> KernelError:
@@ -77,9 +77,12 @@ def kcmp(lwp: Lwp, pid1: Pid, pid2: Pid, kind: Int, idx1: ULong, idx2: ULong) ->
     elif kind in (LX_KCMP_VM, LX_KCMP_FILES, LX_KCMP_FS, LX_KCMP_SIGHAND):
         member = ("", "as_", "files", "fs", "sigacts")[kind]
         first, second = getattr(one, member), getattr(two, member)
-    elif 0 <= kind < LX_KCMP_TYPES - 1:
-        # I/O contexts and System V undo lists belong to one process here.
-        first, second = one, two
+    elif kind == LX_KCMP_SYSVSEM:
+        # Two processes without anything to undo are alike.
+        first, second = one.semundo, two.semundo
+    elif kind == LX_KCMP_IO:
+        # Nobody has an I/O context: there is no block device to have one for.
+        first = second = None
     else:
         raise KernelError(Errno.EINVAL)
     if first is second:

@@ -37,20 +37,27 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.vfs.name import Name
+    from lxemu.kernel.zone import Zone
 
 _ROOT, _CLONE, _FIRST = 1, 2, 3
 CLONE_NAME = b"ptmx"
+#: More pseudo terminals than this have no numbers.
+MOST = 1 << 20
 
 
 @dataclass(slots=True)
 class PtsOptions:
-    """What a mount may say: owner (None: the opener's) and mode of nodes, how many there may be."""
+    """What a mount may say: owner (None: the opener's) and mode of nodes, how many there may be.
+
+    `first` is set for the one that the system has from the start.
+    """
 
     uid: int | None = None
     gid: int | None = None
     mode: int = 0o600
     clone_mode: int = 0
-    most: int = 1 << 20
+    most: int = MOST
+    first: bool = False
 
 
 class PtsFs(Vfs):
@@ -66,9 +73,11 @@ class PtsFs(Vfs):
         major: int,
         clone: int,
         options: PtsOptions,
+        zone: Zone,
         now: Callable[[], int],
     ) -> None:
         super().__init__(fsid, now=now)
+        self.zone = zone
         self.name = name
         self.source = name.encode()
         self.major = major
@@ -85,18 +94,16 @@ class PtsFs(Vfs):
         """Return totals: there is nothing to count."""
         return Statvfs(4096, 4096, 0, 0, 0, 0, 0, self.fsid, self.name, self.flags)
 
-    @property
-    def in_use(self) -> int:
-        """How many terminals there are."""
-        return len(self._numbers)
-
     def new_pty(self, cred: Cred) -> Pty:
         """Make a pair and its node; raises ENOSPC when there are as many as may be."""
         number = 0
         while number in self._numbers:
             number += 1
-        if number >= self.opts.most:
+        zone = self.zone
+        limit = zone.pty_max - (0 if self.opts.first else zone.pty_reserve)
+        if number >= self.opts.most or zone.ptys + 1 >= limit:
             raise KernelError(Errno.ENOSPC)
+        zone.ptys += 1
         pty = Pty(number, makedev(self.major, number))
         opts = self.opts
         uid = cred.fsuid if opts.uid is None else opts.uid
@@ -109,8 +116,12 @@ class PtsFs(Vfs):
             del self.nodes[number]
             self._root.touch()
 
+        def released() -> None:
+            self._numbers.discard(number)
+            zone.ptys -= 1
+
         pty.gone = gone
-        pty.released = lambda: self._numbers.discard(number)
+        pty.released = released
         return pty
 
 

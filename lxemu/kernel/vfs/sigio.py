@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.lwp import curlwp
 from lxemu.kernel.poll import (
     POLLERR,
     POLLHUP,
@@ -169,6 +170,9 @@ def set_async(file: File, fd: int, on: bool) -> bool:
     file.flags |= O_ASYNC
     if head is None:
         return False
+    owner = file.vnode.async_owner() if file.async_owner is None else None
+    if owner is not None:
+        set_owner(curlwp().proc, file, *owner)
     if hook is None:
         file.async_hook = AsyncHook(file, fd, head)
     else:

@@ -173,6 +173,12 @@ class FullDriver(ZeroDriver):
         raise KernelError(Errno.ENOSPC)
 
 
+#: Request that returns how much entropy there is, in bits (ours).
+RANDOM_GETENTROPY = 0x5200
+#: The pool is always full.
+ENTROPY_BITS = 256
+
+
 class RandomDriver(Driver):
     """Reads bytes of `entropy`; what is written is taken and not used."""
 
@@ -186,3 +192,9 @@ class RandomDriver(Driver):
     def write(self, file: File, data: bytes | memoryview) -> int:  # noqa: ARG002
         """Take everything."""
         return len(data)
+
+    def ioctl(self, file: File, cmd: int, arg: Any) -> Any:
+        """Tell how much entropy there is; raises ENOTTY for another request."""
+        if cmd == RANDOM_GETENTROPY:
+            return ENTROPY_BITS
+        return super().ioctl(file, cmd, arg)

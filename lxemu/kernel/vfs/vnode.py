@@ -417,6 +417,10 @@ class Vnode(ABC):
         """
         return maxprot
 
+    def async_owner(self) -> tuple[int, int] | None:
+        """Return whom news goes to when nobody has said (kind and number, as in sigio)."""
+        return None
+
     def getpage(self, index: int) -> bytes:
         """Return page `index` of the contents for the page cache, at most 4096 bytes."""
         return self.read(index << 12, 4096)
