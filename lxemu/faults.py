@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.mm.as_ import FC_NOMAP, FC_OBJERR, FaultAccess, OutOfMemory, SegFault
-from lxemu.kernel.ptrace import stepped
+from lxemu.kernel.ptrace import stepped, touched
 from lxemu.kernel.sig import die, trapsig
 from lxemu.kernel.signal import (
     BUS_ADRALN,
@@ -77,6 +77,8 @@ def page_fault(lwp: Lwp, error: int, cr2: int) -> None:
     else:
         access = FaultAccess.READ
     lwp.proc.usage.minflt += 1
+    if lwp.trace is not None:
+        touched(lwp.trace, cr2)
     try:
         lwp.as_.fault(cr2, access)
         if lwp.proc.group is not None:

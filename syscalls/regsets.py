@@ -144,6 +144,9 @@ def _get_xstate(lwp: Lwp) -> bytes:
 def _set_xstate(lwp: Lwp, data: bytes) -> None:
     if len(data) != _XSTATE:
         raise KernelError(Errno.EFAULT)
+    features, *reserved = struct.unpack_from("<8Q", data, FXSAVE)
+    if features & ~_XCR0 or any(reserved):
+        raise KernelError(Errno.EINVAL)
     image = bytearray(data[:FXSAVE])
     image[_XCR0_AT : _XCR0_AT + 8] = bytes(8)
     _set_fxsave(lwp, bytes(image))

@@ -235,10 +235,7 @@ def unchanged(lwp: Lwp) -> int:
 
 def kill_thread(lwp: Lwp, signo: int) -> None:
     """End one thread as if by `signo`; the process goes on if it has others (do_exit)."""
-    proc = lwp.proc
-    if lwp.tid == proc.pid or len(proc.lwps) == 1:
-        proc.group_exit = (CLD_KILLED, signo)
-    lwp_exit(lwp)
+    lwp_exit(lwp, CLD_KILLED, signo)
 
 
 def mode_of(lwp: Lwp) -> int:

@@ -1,7 +1,8 @@
 """The debug registers of a tracee (arch/x86/kernel/ptrace.c, ptrace_get_debugreg).
 
 The CPU has none, so an lwp with an enabled one is stepped, and what is watched is looked at after
-each instruction: a store that changes nothing goes unseen, and reads cannot be watched (EINVAL).
+each instruction. A store that changes nothing goes unseen, unless reads are watched too: then the
+page is hidden, and an access that starts in what is watched is noticed by its fault.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from lxemu.kernel.ptrace import Trace, Watch
 
 _TASK_SIZE: Final = 0x7FFFFFFFF000
 _STATUS, _CONTROL = 6, 7
-_EXECUTE, _WRITE = 0, 1
+_EXECUTE, _WRITE, _PORT, _ACCESS = 0, 1, 2, 3
 _LENGTHS: Final = (1, 2, 8, 4)
 #: Bits of DR7 that mean nothing (DR_CONTROL_RESERVED), and those of DR6 that are always set.
 _RESERVED7: Final = 0xFFFFFFFF0000FC00
@@ -62,9 +63,10 @@ def _watches(regs: list[int], control: int) -> list[Watch]:
             continue
         kind = control >> 16 + 4 * index & 3
         size = _LENGTHS[control >> 18 + 4 * index & 3]
-        if kind not in (_EXECUTE, _WRITE) or (kind == _EXECUTE and size != 1):
+        if kind == _PORT or (kind == _EXECUTE and size != 1):
             raise KernelError(Errno.EINVAL)
         if regs[index] & (size - 1):
             raise KernelError(Errno.EINVAL)
-        found.append(Watch(index, regs[index], size if kind == _WRITE else 0))
+        watched = 0 if kind == _EXECUTE else size
+        found.append(Watch(index, regs[index], watched, reads=kind == _ACCESS))
     return found

@@ -40,7 +40,7 @@ WNOWAIT = 0x80
 #: all.
 W_NORMAL = 1 << 16
 W_CLONE = 1 << 17
-#: Only what the calling lwp traces itself, not what other lwps of its process do.
+#: Only children that the calling lwp made and what it traces, not those of its process' others.
 W_OWN = 1 << 18
 
 P_PID, P_PGID, P_ALL = 0, 2, 7
@@ -101,17 +101,14 @@ def kill_other_lwps(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> None:
             lwp_destroy(other, code, status)
 
 
-def lwp_exit(lwp: Lwp, status: int = 0) -> NoReturn:
-    """End the calling lwp; the last one ends the process with status 0 unless told otherwise.
-
-    `status` is for who traces it.
-    """
+def lwp_exit(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> NoReturn:
+    """End the calling lwp, and its process if it is the last one: by its own code and status."""
     proc = lwp.proc
     if len(proc.lwps) == 1 and not proc.exiting:
-        proc_exit(lwp, *(proc.group_exit or (CLD_EXITED, 0)))
-    ptrace.event_stop(lwp, ptrace.Event.EXIT, (CLD_EXITED, status))
+        proc_exit(lwp, code, status)
+    ptrace.event_stop(lwp, ptrace.Event.EXIT, (code, status))
     lwp.brand.lwp_exit(lwp)
-    _lwp_gone(lwp, CLD_EXITED, status)
+    _lwp_gone(lwp, code, status)
     raise LwpExit
 
 
@@ -264,7 +261,7 @@ def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
     while True:
         found = False
         for child in tuple(proc.children):
-            if not _selected(child, idtype, ident, options):
+            if not _selected(child, idtype, ident, options) or _is_others(lwp, child, options):
                 continue
             found = True
             info = _look(child, options)
@@ -297,6 +294,12 @@ def _selected(child: Proc, idtype: int, ident: int, options: int) -> bool:
         return False
     normal = child.exit_signal == SIGCHLD
     return bool(options & (W_NORMAL if normal else W_CLONE)) or not options & (W_NORMAL | W_CLONE)
+
+
+def _is_others(lwp: Lwp, child: Proc, options: int) -> bool:
+    """Return whether a wait for the caller's own children leaves out that of another lwp."""
+    maker = child.maker
+    return bool(options & W_OWN) and maker is not lwp and maker in lwp.proc.lwps
 
 
 def _look(child: Proc, options: int) -> WaitInfo | None:

@@ -129,7 +129,6 @@ class Proc:
         "files",
         "fs",
         "group",
-        "group_exit",
         "ipc",
         "itimers",
         "job_serial",
@@ -203,7 +202,6 @@ class Proc:
         #: Node number of its process descriptors, once there is one.
         self.desc_node = 0
         self.exiting = False
-        self.group_exit: tuple[int, int] | None = None
         self.zombie = False
         self.stopped = False
         self.stop_report = 0

@@ -74,15 +74,18 @@ class Stop(NamedTuple):
 class Watch:
     """Memory that is compared after each step (`size` bytes), or an address of code (size 0).
 
-    hit: it was seen to change, or to be reached.
+    reads: the memory is watched for reads too; its page is hidden then, and `touched` says that an
+    access faulted. hit: what is watched for was seen.
     """
 
-    __slots__ = ("addr", "hit", "index", "last", "size")
+    __slots__ = ("addr", "hit", "index", "last", "reads", "size", "touched")
 
-    def __init__(self, index: int, addr: int, size: int) -> None:
+    def __init__(self, index: int, addr: int, size: int, *, reads: bool = False) -> None:
         self.index = index
         self.addr = addr
         self.size = size
+        self.reads = reads
+        self.touched = False
         self.last: bytes | None = None
         self.hit = False
 
@@ -213,7 +216,12 @@ def attach(tracer: Lwp, lwp: Lwp, *, seized: bool) -> Trace:
     if proc is tracer.proc or not may_examine(tracer.proc, proc) or proc.exiting:
         raise KernelError(Errno.EPERM)
     trace = tie(tracer, lwp, seized=seized)
-    if not seized:
+    if proc is proc.machine.init:
+        # It runs no code that could stop: it is as if it had.
+        trace.stop = Stop(PR_SIGNALLED, SIGSTOP)
+        trace.info = SigInfo(SIGSTOP, SI_KERNEL)
+        trace.report = True
+    elif not seized:
         lwp.machine.sigtolwp(lwp, SIGSTOP, SigInfo(SIGSTOP, SI_KERNEL))
     if proc.stopped:
         trace.trap = lwp.ast = True
@@ -276,9 +284,11 @@ def resume(
     trace.signal = sig
     trace.stop = None
     trace.report = trace.listening = False
-    if trace.watches:
-        for watch in trace.watches:
-            watch.last = foreign.read(trace.lwp.as_, watch.addr, watch.size)
+    for watch in trace.watches:
+        watch.last = foreign.read(trace.lwp.as_, watch.addr, watch.size)
+        watch.touched = False
+        if watch.reads:
+            foreign.hide(trace.lwp.as_, watch.addr)
     trace.lwp.cpu.set_step(step or bool(trace.watches))
     trace.cv.broadcast()
 
@@ -427,8 +437,11 @@ def stepped(lwp: Lwp) -> int:
     for watch in trace.watches:
         if watch.size:
             now = foreign.read(lwp.as_, watch.addr, watch.size)
-            hit = now != watch.last
+            hit = watch.touched or now != watch.last
             watch.last = now
+            watch.touched = False
+            if watch.reads:
+                foreign.hide(lwp.as_, watch.addr)
         else:
             hit = lwp.regs.pc == watch.addr
         if hit:
@@ -436,6 +449,13 @@ def stepped(lwp: Lwp) -> int:
     if trace.step:
         return TRAP_TRACE
     return TRAP_WWATCH if found else 0
+
+
+def touched(trace: Trace, addr: int) -> None:
+    """Note that the tracee is about to access `addr`, whose page is not there or hidden."""
+    for watch in trace.watches:
+        if watch.reads and watch.addr <= addr < watch.addr + watch.size:
+            watch.touched = True
 
 
 def hide_step(lwp: Lwp) -> None:

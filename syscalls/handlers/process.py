@@ -10,11 +10,8 @@ from syscalls.abi import Int, syscall
 
 @syscall
 def exit_(lwp: Lwp, status: Int) -> int:
-    """End the calling thread; the status counts if it is the first thread (_exit(2))."""
-    proc = lwp.proc
-    if lwp.tid == proc.pid:
-        proc.group_exit = (CLD_EXITED, status & 0xFF)
-    lwp_exit(lwp, status & 0xFF)
+    """End the calling thread; the status counts if it is the last one (_exit(2))."""
+    lwp_exit(lwp, CLD_EXITED, status & 0xFF)
 
 
 @syscall

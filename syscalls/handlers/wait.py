@@ -55,7 +55,7 @@ def filtered(options: int) -> int:
     """Add the brand's choice of children by exit signal: those with SIGCHLD unless told otherwise.
 
     __WCLONE asks for the others and __WALL for all (eligible_child). __WNOTHREAD leaves out what
-    other threads trace; children belong to the process.
+    other threads have made or trace.
     """
     if options & W_NOTHREAD:
         options = options & ~W_NOTHREAD | W_OWN

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.mm.hat import PTE_BITS, PTE_PFN, SW_ANON
+from lxemu.kernel.mm.hat import PTE_BITS, PTE_P, PTE_PFN, SW_ANON
 from lxemu.kernel.mm.mman import (
     MAP_SHARED,
     PAGEOFFSET,
@@ -58,6 +58,15 @@ def write(as_: As, addr: int, data: bytes | memoryview) -> int:
             as_.mmu.invalidate(pfn)
         done += size
     return done
+
+
+def hide(as_: As, addr: int) -> None:
+    """Make the next access to the page at `addr` fault, and that one only, if it is there."""
+    if not as_.hat.probe(addr):
+        return
+    as_.phys.q[as_.hat.leaf(addr) + (addr >> PAGESHIFT & 511)] &= ~PTE_P
+    if as_.mmu.live is as_.hat:
+        as_.hat.flush()
 
 
 def _page(as_: As, addr: int, *, write: bool) -> int:

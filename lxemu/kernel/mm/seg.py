@@ -317,8 +317,8 @@ class Seg:
                 self._fault_write(va, index, pte)
             elif not pte & PTE_P:
                 # An inaccessible page whose segment became accessible again is entered by setprot;
-                # nothing else leaves such an entry under an accessible segment.
-                raise SegFault(va, FC_OBJERR)
+                # under an accessible segment only who watches a page leaves such an entry.
+                hat.phys.q[index] = pte | PTE_P
         except KernelError as err:
             if err.errno is Errno.ENOMEM:
                 raise OutOfMemory from err
