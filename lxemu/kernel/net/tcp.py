@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
-from lxemu.kernel.lwp import curlwp
 from lxemu.kernel.net import in_, tcpopt
 from lxemu.kernel.net.inaddr import LOOPBACK4, LOOPBACK6, is_any, is_multicast
 from lxemu.kernel.net.inet import InetSonode
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lxemu.kernel.cred import Cred
+    from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.net.netstack import NetStack
     from lxemu.kernel.net.ports import Binding, PortTable
     from lxemu.kernel.net.sockaddr import Sockaddr
@@ -86,6 +86,12 @@ _MAX_LOWAT = 3 << 20
 _UNCONNECTED, _CONNECTING, _CONNECTED = range(3)
 
 
+def _caller() -> Lwp | None:
+    """Return the lwp that calls; None when it is the kernel itself."""
+    lwp: Lwp | None = getattr(getcurrent(), "lwp", None)
+    return lwp
+
+
 class TcpSonode(InetSonode):
     """A TCP socket. `conn` is its end of the connection, whatever the state of it."""
 
@@ -97,6 +103,7 @@ class TcpSonode(InetSonode):
         if conn is not None:
             self.conn = conn
         self.pollhead = self.conn.pollhead
+        self.cred = cred
         self.conn.inode = self.nodeid
         self.conn.uid = self.uid
         self.sndbuf, self.rcvbuf = DEFAULT_SNDBUF, DEFAULT_RCVBUF
@@ -320,7 +327,9 @@ class TcpSonode(InetSonode):
                 raise KernelError(Errno.EINVAL)
         child = listener.queue.popleft()
         child.parent = None
-        so = TcpSonode(self.stack, self.family, curlwp().proc.cred, child)
+        lwp = _caller()
+        cred = lwp.proc.cred if lwp is not None else self.cred
+        so = TcpSonode(self.stack, self.family, cred, child)
         so.inherit(self)
         return so
 
@@ -444,7 +453,7 @@ class TcpSonode(InetSonode):
         if to is None:
             raise KernelError(Errno.EINVAL)
         try:
-            self.connect(to, nonblock, curlwp().proc.cred)
+            self.connect(to, nonblock, self.cred)
         except KernelError as error:
             if error.errno is not Errno.EINPROGRESS or self.conn.state != TCPS_ESTABLISHED:
                 raise
@@ -619,7 +628,7 @@ class TcpSonode(InetSonode):
 
     def _linger(self, conn: TcpConn, seconds: int) -> None:
         """Wait until what was sent has been taken, unless the process is on its way out."""
-        lwp = getattr(getcurrent(), "lwp", None)
+        lwp = _caller()
         if lwp is None or lwp.proc.exiting:
             return
         deadline = self.until(seconds * _SECOND)
