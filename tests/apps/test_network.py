@@ -69,7 +69,9 @@ NGINX = """
 nginx -p $PWD -e error.log -c nginx.conf; listens 1F98
 curl -sS http://127.0.0.1:8088/page.html; curl -sS http://localhost:8088/large | wc -c
 curl -sS -r 5-9 http://127.0.0.1:8088/page.html; echo
-for i in 1 2 3 4 5; do curl -sS -o /dev/null -w '%{http_code} ' http://127.0.0.1:8088/page.html; done
+for i in 1 2 3 4 5; do
+  curl -sS -o /dev/null -w '%{http_code} ' http://127.0.0.1:8088/page.html
+done
 curl -sS -o /dev/null -w '%{http_code}\\n' http://127.0.0.1:8088/none
 nginx -p $PWD -e error.log -c nginx.conf -s quit
 """
