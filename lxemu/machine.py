@@ -311,6 +311,9 @@ class Machine:
         """Do what must be done before `lwp` returns to user mode: signals, restarts, a due mask."""
         while True:
             lwp.ast = False
+            if self.engine.gate.wanted:
+                self.engine.gate.acknowledge()
+                self._look_around(lwp)
             if sig.issig(lwp):
                 if lwp.restarting:
                     lwp.brand.restart_call(lwp, lwp.proc.sigacts[lwp.cursig])
@@ -349,14 +352,17 @@ class Machine:
 
     def preempt(self, lwp: Lwp) -> None:
         """Look around in the middle of a computation: timers, host input, other lwps."""
+        self._look_around(lwp)
+        if lwp.ast:
+            self.ast(lwp)
+
+    def _look_around(self, lwp: Lwp) -> None:
         self.disp.host_events()
         self.disp.run_callouts()
         self.disp.poll_host(0)
         self.disp.quantum_over(lwp)
         if lwp.restartable is not None:
             lwp.brand.disturbed(lwp)
-        if lwp.ast:
-            self.ast(lwp)
 
     def sigwait_begin(self, lwp: Lwp, mask: int) -> None:
         """Have signals of `mask` wake `lwp` though it blocks them (sigtimedwait)."""

@@ -22,7 +22,7 @@ from lxemu.cpu import binding as uc
 from lxemu.cpu import private, supervisor, trap
 from lxemu.cpu.binding import Binding
 from lxemu.cpu.context import NO_TLS, Context, FpuBatch
-from lxemu.cpu.gate import FIRST_SLICES, Gate
+from lxemu.cpu.gate import FIRST_SLICES, Gate, HookGate
 from lxemu.cpu.supervisor import Supervisor
 from lxemu.errors import EngineError
 
@@ -55,10 +55,12 @@ class Engine:
     511.
 
     `use_private` False (or LXEMU_CPU=api in the environment) keeps to the public interface of the
-    library, which makes a trap about twice as expensive.
+    library, which makes a trap about twice as expensive. `hook_gate` True pre-empts with hooks.
     """
 
-    def __init__(self, phys: PhysMem, *, use_private: bool | None = None) -> None:
+    def __init__(
+        self, phys: PhysMem, *, use_private: bool | None = None, hook_gate: bool = False
+    ) -> None:
         self.phys = phys
         self.binding = Binding(uc.load())
         self.owner: Any = None
@@ -78,8 +80,7 @@ class Engine:
         self._map_registers(_use_private() if use_private is None else use_private)
         self._add_hooks()
         self._find_exception_words()
-        self.gate = Gate(self)
-        self._make_templates()
+        self._make_gate(hook_gate or not self.private)
         mmu = phys.mmu
         mmu.flush = self.tlb_flush
         mmu.invalidate = self.invalidate_code
@@ -274,6 +275,18 @@ class Engine:
     def _load(self, blob: bytes) -> None:
         ctypes.memmove(self._scratch, blob, len(blob))
         self._restore(self._scratch)
+
+    def _make_gate(self, hooks: bool) -> None:
+        """Make the gate and the templates, whose runs show whether the words for it are right."""
+        words = None if hooks else private.exit_words(self.binding, self.handle)
+        self.gate: Gate | HookGate
+        if words is not None:
+            self.gate = Gate(self, words)
+        else:
+            self.gate = HookGate(self)
+        self._make_templates()
+        if words is not None and not words.cleared():
+            self.gate = HookGate(self)
 
     def _make_templates(self) -> None:
         """Enter user mode once per mode, and keep the state just before the first instruction.

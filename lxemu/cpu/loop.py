@@ -138,4 +138,6 @@ def _call(lwp: Lwp, engine: Engine, vector: int) -> None:
     brand = lwp.brand if native else lwp.machine.brand_for(32)
     stubs = lwp.stubs if native else brand.stubs_of(lwp)
     words = engine.d if engine.bits == 32 else engine.q
+    if vector == T_SYSCALL:
+        engine.q[1], engine.q[11] = engine.q[16], _R11_FLAGS
     words[0] = _dispatch(lwp, brand, stubs, number)

@@ -185,3 +185,94 @@ def hook_bounds(handle: int) -> ctypes.Array[c_uint64] | None:
     bounds = (c_uint64 * 2).from_address(handle + _HOOK_BEGIN)
     bounds[0], bounds[1] = CLOSED
     return bounds
+
+
+class ExitLayout(NamedTuple):
+    """Offsets of what ends a run, in uc (the first three) and in the CPU.
+
+    The names in the library: stop_request, invalid_error, no_exit_request; exit_request, and the
+    pointer icount_decr_ptr, whose word translated code looks at before each block.
+    """
+
+    stopped: int
+    error: int
+    unchecked: int
+    request: int
+    counter: int
+
+
+_EXITS: dict[tuple[int, int, int], ExitLayout] = {
+    (2, 1, 4): ExitLayout(0x56D, 0x590, 0x7F2, 0x15, 0x130),
+}
+#: What a run that the gate ended returns: an error number that the library does not have.
+GATE_ERROR = 0x5EED
+
+
+class ExitWords:
+    """The words by which a run is ended from outside between two blocks.
+
+    Translated code looks at the counter before each block and, by a call, after each access to
+    memory, which may be in the middle of an instruction. The library leaves the latter out of what
+    it translates while `unchecked` is set, so we set it for good: runs end exactly, and accesses
+    are faster. The main loop then finds `exit_request` and ends the run as it does when an access
+    has failed, by `invalid_error`. stopped: set when a hook has called uc_emu_stop.
+    """
+
+    __slots__ = ("_counter", "_error", "_request", "_unchecked", "stopped")
+
+    def __init__(self, uc: int, cpu: int, counter: int, layout: ExitLayout) -> None:
+        self.stopped = ctypes.c_uint8.from_address(uc + layout.stopped)
+        self._error = ctypes.c_int.from_address(uc + layout.error)
+        self._unchecked = ctypes.c_uint8.from_address(uc + layout.unchecked)
+        self._request = ctypes.c_uint8.from_address(cpu + layout.request)
+        # The upper half: a negative number means "look what there is".
+        self._counter = ctypes.c_uint16.from_address(counter + 2)
+
+    def ask(self) -> None:
+        """End the run at the next entry of a block. Any thread; no effect when none is going on."""
+        self._error.value = GATE_ERROR
+        self._request.value = 1
+        self._counter.value = 0xFFFF
+
+    def claim(self, binding: Binding, handle: ctypes.c_void_p, cpu: int) -> bool:
+        """Check that the library's functions change these very words, and have checks left out.
+
+        No run may be going on. The next one must clear the error number: see `cleared`.
+        """
+        self.stopped.value = self._request.value = self._counter.value = 0
+        binding.lib.cpu_exit(ctypes.c_void_p(cpu))
+        seen = (self.stopped.value, self._request.value, self._counter.value)
+        self._request.value = self._counter.value = 0
+        binding.lib.uc_emu_stop(handle)
+        if seen != (0, 1, 0xFFFF) or self.stopped.value != 1:
+            return False
+        self._unchecked.value = 1
+        self._error.value = GATE_ERROR
+        return True
+
+    def cleared(self) -> bool:
+        """Return whether a run has cleared the error number; if not, put the checks back."""
+        good = self._error.value == 0
+        if not good:
+            self._unchecked.value = 0
+        return good
+
+
+def exit_words(binding: Binding, handle: ctypes.c_void_p) -> ExitWords | None:
+    """Return the words that end a run between blocks; None if they are not known for certain.
+
+    Call it before anything is translated.
+    """
+    layout, live, uc = _EXITS.get(binding.version), _LIVE.get(binding.version), handle.value
+    if layout is None or live is None or uc is None or not hasattr(binding.lib, "cpu_exit"):
+        return None
+    # Two more flags and the one that says that the engine is initialised are beside `unchecked`.
+    flags = _read_memory(uc + layout.unchecked - 2, 4)
+    if len(flags) != 4 or (flags[0], flags[2], flags[3]) != (0, 0, 1):
+        return None
+    cpu = struct.unpack("<Q", _read_memory(uc + live.cpu, 8) or bytes(8))[0]
+    counter = struct.unpack("<Q", _read_memory(cpu + layout.counter, 8) or bytes(8))[0]
+    if not _read_memory(counter, 4):
+        return None
+    words = ExitWords(uc, cpu, counter, layout)
+    return words if words.claim(binding, handle, cpu) else None

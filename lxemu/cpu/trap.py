@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lxemu.cpu import binding as uc
+from lxemu.cpu.private import GATE_ERROR
 from lxemu.errors import EngineError
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def decode(engine: Engine, err: int) -> Trap:
     """
     kind = engine.kind[0]
     engine.kind[0] = NOTHING
-    if err:
+    if err == GATE_ERROR:
+        if not engine.gate.trapped():
+            return Trap(T_GATE)
+    elif err:
         if err == uc.ERR_INSN_INVALID:
             return _invalid(engine)
         engine.binding.check(err, f"the run at {engine.q[16]:#x} failed")

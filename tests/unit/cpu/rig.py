@@ -139,10 +139,14 @@ class Rig:
     """The parts together. `private` False runs on the public interface of the library."""
 
     def __init__(
-        self, private: bool | None = True, nbytes: int = 64 << 20, engine: type[Engine] = Engine
+        self,
+        private: bool | None = True,
+        nbytes: int = 64 << 20,
+        engine: type[Engine] = Engine,
+        hook_gate: bool = False,
     ) -> None:
         self.phys = PhysMem(nbytes)
-        self.engine = engine(self.phys, use_private=private)
+        self.engine = engine(self.phys, use_private=private, hook_gate=hook_gate)
         self.brands = {64: FakeBrand(64), 32: FakeBrand(32)}
         self.machine = FakeMachine(self.engine, self.brands)
 

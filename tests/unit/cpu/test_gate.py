@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -66,8 +68,9 @@ def _head(bits: int) -> int:
 
 
 @pytest.mark.parametrize("bits", [64, 32])
-def test_stop_at_each_block_in_turn_same_state(rig, bits):
+def test_stop_at_each_block_in_turn_same_state(hook_rig, bits):
     """Blocks of one iteration: the head, f, the return from f, and a step of `rep stosl`."""
+    rig = hook_rig
     count = 1500
     expected = _state(rig, count, bits)
     head = _head(bits)
@@ -91,11 +94,9 @@ def test_stop_at_each_block_in_turn_same_state(rig, bits):
     assert all(times >= count - 1 for times in seen.values())
 
 
-@pytest.mark.parametrize("bits", [64, 32])
-def test_stops_from_a_thread_same_state(rig, bits):
-    count = 150_000
-    expected = _state(rig, count, bits)
-    rig.machine.preempts = 0
+@contextmanager
+def pestered(rig: Rig) -> Iterator[None]:
+    """Have a thread ask for stops as fast as it can."""
     done = threading.Event()
 
     def pester() -> None:
@@ -106,13 +107,57 @@ def test_stops_from_a_thread_same_state(rig, bits):
     thread = threading.Thread(target=pester)
     thread.start()
     try:
-        state = _state(rig, count, bits)
+        yield
     finally:
         done.set()
         thread.join()
 
+
+@pytest.mark.parametrize("hooks", [False, True], ids=["words", "hooks"])
+@pytest.mark.parametrize("bits", [64, 32])
+def test_stops_from_a_thread_same_state(bits, hooks):
+    rig = Rig(hook_gate=hooks)
+    count = 150_000
+    expected = _state(rig, count, bits)
+    rig.machine.preempts = 0
+    with pestered(rig):
+        state = _state(rig, count, bits)
+
     assert state == expected
     assert rig.machine.preempts > 50
+    rig.close()
+
+
+@pytest.mark.parametrize("hooks", [False, True], ids=["words", "hooks"])
+@pytest.mark.parametrize("bits", [64, 32])
+def test_each_call_is_made_once_whatever_stops_come(bits, hooks):
+    """A stop that comes at the same time as a call is neither taken for one nor hides it."""
+    rig = Rig(hook_gate=hooks)
+    call = b"\x0f\x05" if bits == 64 else b"\xcd\x80"
+    number = b"\xb8\x05\0\0\0"  # mov $5,%eax
+    body = number + call + b"\xff\xcb" + b"\x75" + bytes(((-(5 + 2 + 2 + 2)) & 0xFF,))
+    count = 20_000
+    code = b"\xbb" + count.to_bytes(4, "little") + body + _LEAVE[bits]
+    lwp = rig.lwp(code, bits)
+    with pestered(rig):
+        rig.run(lwp)
+
+    assert len(rig.brands[bits].calls) == count
+    assert {number for number, *_ in rig.brands[bits].calls} == {5}
+    assert rig.machine.faults == []
+    rig.close()
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_each_fault_is_seen_once_whatever_stops_come(rig, bits):
+    count = 3000
+    # mov $count,%ebx; 1: int3; dec %ebx; jnz 1b
+    code = b"\xbb" + count.to_bytes(4, "little") + b"\xcc\xff\xcb\x75\xfb" + _LEAVE[bits]
+    rig.machine.on_fault = lambda *_: None
+    with pestered(rig):
+        rig.run(rig.lwp(code, bits))
+
+    assert len(rig.machine.faults) == count
 
 
 def test_request_before_the_run_is_kept(rig):

@@ -195,7 +195,8 @@ def test_leaving_an_address_space_maps_nothing(rig):
     assert rig.machine.faults == []
 
 
-def test_slices_flush_so_that_the_cache_can_grow(rig):
+def test_slices_flush_so_that_the_cache_can_grow(hook_rig):
+    rig = hook_rig
     flushes = []
     rig.engine.tlb_flush = lambda: flushes.append(rig.engine.slices)
 
