@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 #: What a receive of a single message must not ask for.
 _SLOW = MSG_PEEK | MSG_WAITALL
-#: A long write goes in pieces of at most this.
-_PIECE = 16064 + 32768
 #: What fits in one page with its trailer; more is in pages of its own.
 _INLINE = 4096 - 320
+#: A long write goes in pieces of at most this.
+_PIECE = _INLINE + 32768
 
 
 def stream_charge(n: int) -> int:
