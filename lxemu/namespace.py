@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lxemu.errors import ConfigError
@@ -16,10 +17,11 @@ from lxemu.kernel.vfs.lookup import lookup_child, lookupname
 from lxemu.kernel.vfs.metaindex import index_paths, open_index
 from lxemu.kernel.vfs.mount import MountTable
 from lxemu.kernel.vfs.tmpfs import Tmpfs
-from lxemu.kernel.vfs.vnode import VDIR, VREG, makedev
+from lxemu.kernel.vfs.vnode import AT_UID, VDIR, VREG, Vattr, makedev
 
 if TYPE_CHECKING:
     from lxemu.kernel.proc import Proc
+    from lxemu.kernel.vfs.file import File
     from lxemu.kernel.vfs.metaindex import MetaIndex
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.vfs.vnode import Vfs
@@ -182,10 +184,26 @@ def open_stdio(machine: Machine, proc: Proc) -> None:
         vnode = file.vnode
         assert isinstance(vnode, HostStream)
         if vnode.is_tty():
-            if machine.console is None:
-                machine.console = HostTty(os.dup(host_fd))
-                machine.console.attach(proc)
-            vnode.tty = machine.console
+            _take_console(machine, proc, file, vnode)
+
+
+def _take_console(machine: Machine, proc: Proc, file: File, stream: HostStream) -> None:
+    """Let the host's terminal be the guest's /dev/console, which controls the first program."""
+    root = machine.zone.root
+    assert root is not None
+    node: Name | None = None
+    with suppress(KernelError):
+        node = lookupname(root, root, b"/dev/console", _ROOT)
+    if machine.console is None:
+        machine.console = HostTty(os.dup(stream.fd))
+        machine.console.attach(proc)
+        if node is not None:
+            machine.console.rdev = node.vnode.getattr().rdev
+            node.vnode.setattr(AT_UID, Vattr(uid=proc.cred.ruid), _ROOT)
+    stream.tty = machine.console
+    if node is not None:
+        stream.node = node.vnode
+        file.name = node
 
 
 def holds_host_streams(proc: Proc) -> bool:

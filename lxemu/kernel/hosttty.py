@@ -77,6 +77,8 @@ class HostTty(Tty):
         }
 
         self._saved = termios.tcgetattr(fd)
+        #: Whether a background process is stopped when it writes. The host cannot do it for us.
+        self.tostop = bool(self._saved[_LFLAG] & termios.TOSTOP)
 
     def close(self) -> None:
         """Give the host its modes back, as a shell expects of a program that has ended."""
@@ -149,6 +151,7 @@ class HostTty(Tty):
             if where is not None and where < len(host[_CC]):
                 host[_CC][where] = bytes((new.cc[at],))
         termios.tcsetattr(self.fd, when, host)
+        self.tostop = bool(new.lflag & termio.TOSTOP)
 
     # -- the rest -------------------------------------------------------------------------------
 

@@ -45,6 +45,22 @@ def test_commands_answer_at_the_prompt(shell):
     answer(shell, "stty size", "24 80")
 
 
+def test_terminal_is_the_console(shell):
+    answer(shell, "tty", "/dev/console")
+    answer(shell, "echo through its name > /dev/console", "through its name")
+    answer(shell, "echo through the other > /dev/tty", "through the other")
+
+
+def test_background_writer_is_stopped_if_the_terminal_says_so(shell):
+    answer(shell, "stty tostop; (sleep 0.3; echo heard) & echo $((1 + 1))", "2")
+    time.sleep(1.5)
+    shell.send("jobs\r")
+    shell.expect(r"\[1\]\+  Stopped \(tty output\)")
+    shell.send("fg\r")
+    shell.expect(r"\nheard\r\n")
+    answer(shell, "stty -tostop; (echo free) & wait; echo done", "done")
+
+
 def test_line_editing_moves_erases_and_recalls(shell):
     answer(shell, "echo wrogn\x7f\x7fng", "wrong")
     answer(shell, "echo other", "other")

@@ -65,6 +65,7 @@ class HostStream(Vnode):
         "disp",
         "fd",
         "io",
+        "node",
         "tty",
         "users",
     )
@@ -78,6 +79,8 @@ class HostStream(Vnode):
         super().__init__(vfs, host_type(st.st_mode), st.st_mode & 0o7777)
         self.disp = disp
         self.tty: Any = None
+        #: The node that stands for it among the guest's files, if there is one.
+        self.node: Vnode | None = None
         self.users = 0
         self._nonblock = False
         self._dontwait = 0
@@ -134,9 +137,18 @@ class HostStream(Vnode):
 
     # -- attributes -----------------------------------------------------------------------------
 
-    def getattr(self, cred: Cred | None = None) -> Vattr:  # noqa: ARG002
-        """Return the host's attributes."""
+    def getattr(self, cred: Cred | None = None) -> Vattr:
+        """Return the attributes of the node, or the host's."""
+        if self.node is not None:
+            return self.node.getattr(cred)
         return host_vattr(os.fstat(self.fd))
+
+    def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:
+        """Set attributes of the node; the host's are left alone (EPERM)."""
+        if self.node is None:
+            super().setattr(mask, attr, cred)
+        else:
+            self.node.setattr(mask, attr, cred)
 
     def open(self, file: File) -> Vnode | None:  # noqa: ARG002
         """Count one more user."""
@@ -194,8 +206,10 @@ class HostStream(Vnode):
     def swrite(self, file: File, data: bytes | memoryview) -> int:
         """Write to the host, waiting in the dispatcher; all of `data` unless O_NONBLOCK is set.
 
-        Raises EPIPE (with SIGPIPE), EAGAIN, EINTR.
+        Raises EPIPE (with SIGPIPE), EAGAIN, EINTR, and EIO in the background of a terminal.
         """
+        if self.tty is not None and self.tty.tostop:
+            self.tty.check_change(curlwp())
         done = 0
         total = len(data)
         while True:
