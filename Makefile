@@ -62,6 +62,7 @@ test: $(VENV)/.installed-dev ## the whole test suite
 bench: $(VENV)/.installed $(BUSYBOX)/x86_64/busybox ## cost of a trap, of each call and of whole programs
 	$(VPY) -m bench.trap
 	$(VPY) -m bench.calls
+	$(VPY) -m bench.files
 	$(VPY) -m bench.net
 	$(VPY) -m bench.programs
 

@@ -22,12 +22,12 @@ FIXTURES = ROOT / "fixtures" / "bin"
 LXEMU = (sys.executable, "-m", "lxemu", "run")
 
 
-def cpu_seconds(command: Sequence[str], runs: int = 3) -> float:
+def cpu_seconds(command: Sequence[str], runs: int = 3, cwd: str = "/tmp") -> float:
     """Return the least CPU time (s) of `runs` runs; raises CalledProcessError if one fails."""
     best = float("inf")
     for _ in range(runs):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/tmp")
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=cwd)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         best = min(best, used)
