@@ -23,6 +23,9 @@ class Clock(Protocol):
     def cputime(self) -> int:
         """Return nanoseconds of CPU that the machine has used."""
 
+    def systime(self) -> int:
+        """Return nanoseconds of that CPU time which the host's kernel has used for the machine."""
+
     def idle(self, until: int | None) -> int | None:
         """Say how long (ns) the host may sleep before `until` (hrtime); None is without end."""
 
@@ -33,6 +36,12 @@ class HostClock:
     hrtime = staticmethod(time.monotonic_ns)
     realtime = staticmethod(time.time_ns)
     cputime = staticmethod(time.thread_time_ns)
+
+    def systime(self) -> int:
+        """Return the system time of this thread."""
+        import resource  # not needed by most programs, and not there everywhere
+
+        return int(resource.getrusage(resource.RUSAGE_THREAD).ru_stime * 1e9)
 
     def idle(self, until: int | None) -> int | None:
         """Return the real distance to `until`."""
@@ -60,6 +69,10 @@ class VirtualClock:
     def cputime(self) -> int:
         """Return the virtual time: the only lwp that runs is the one that asks."""
         return self.now
+
+    def systime(self) -> int:
+        """Return 0: virtual time is all the program's."""
+        return 0
 
     def idle(self, until: int | None) -> int | None:
         """Skip straight to `until`."""

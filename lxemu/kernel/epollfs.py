@@ -19,6 +19,7 @@ from lxemu.kernel.poll import (
     POLLHUP,
     POLLIN,
     POLLRDNORM,
+    ExclusiveWaiter,
     FdPollhead,
     Pollhead,
     PollHook,
@@ -53,6 +54,11 @@ class _InterestHook(PollHook):
     def __init__(self, owner: Interest) -> None:
         super().__init__(owner.wakeup)
         self.owner = owner
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the interest asked for one queue being woken only."""
+        return bool(self.owner.flags & POLLEXCLUSIVE)
 
 
 class Interest:
@@ -140,12 +146,18 @@ class Interest:
         """Return whether the open file has been closed for good."""
         return self.file.refcnt <= 0
 
-    def wakeup(self, events: int) -> None:
-        """Mark the interest ready; called by whoever wakes the pollhead."""
+    def wakeup(self, events: int) -> bool:
+        """Mark the interest ready; called by whoever wakes the pollhead.
+
+        Return whether somebody waits for it.
+        """
         if isinstance(self.head, FdPollhead):
             self.detach()
-        if self.armed and (not events or events & self.events):
-            self.queue.activate(self)
+        if not self.armed or (events and not events & self.events):
+            return False
+        waited_for = bool(self.queue.pollhead.waiters)
+        self.queue.activate(self)
+        return waited_for
 
 
 class EventQueue(AnonVnode):
@@ -278,9 +290,19 @@ class EventQueue(AnonVnode):
         self._look_at_host()
         while True:
             count = self.harvest(limit, emit)
+            if count and self.ready and self.pollhead.waiters:
+                # One waiter is woken for all that is ready: there may be something for the next.
+                self.pollhead.wakeup(POLLIN | POLLRDNORM)
             if count or deadline == 0:
                 return count
-            if not poll_sleep([(self.pollhead, POLLIN)], deadline):
+            try:
+                woken = poll_sleep([(self.pollhead, POLLIN)], deadline, ExclusiveWaiter)
+            except BaseException:
+                # What this waiter was woken for goes to the next one.
+                if self.ready:
+                    self.pollhead.wakeup(POLLIN | POLLRDNORM)
+                raise
+            if not woken:
                 return self.harvest(limit, emit)
 
     def _look_at_host(self) -> None:

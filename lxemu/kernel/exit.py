@@ -8,6 +8,7 @@ from lxemu.kernel import ptrace, unshare
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
 from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
+from lxemu.kernel.proc import Usage
 from lxemu.kernel.sched import TS_ZOMB
 from lxemu.kernel.session import pgexit
 from lxemu.kernel.signal import (
@@ -26,7 +27,7 @@ from lxemu.kernel.signal import (
 
 if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
-    from lxemu.kernel.proc import Proc, Usage
+    from lxemu.kernel.proc import Proc
     from lxemu.kernel.session import Pgrp
 
 #: waitid options (illumos sys/wait.h) and id types (sys/procset.h).
@@ -144,6 +145,7 @@ def _release(proc: Proc) -> None:
 def _become_zombie(proc: Proc, code: int, status: int) -> None:
     machine = proc.machine
     proc.zombie = True
+    proc.usage.utime, proc.usage.stime = proc.cpu_split()
     proc.wait_code, proc.wait_status = code, status
     _leave_terminal(proc)
     for pgrp in _reparent_children(proc):
@@ -304,7 +306,10 @@ def _is_others(lwp: Lwp, child: Proc, options: int) -> bool:
 
 def _look(child: Proc, options: int) -> WaitInfo | None:
     code, status = child.wait_code, child.wait_status
-    usage = child.usage
+    # What the child has used, and its own children that it waited for (getrusage, RUSAGE_BOTH).
+    usage = Usage()
+    usage.add(child.usage)
+    usage.add(child.child_usage)
     if child.zombie:
         elsewhere = child.trace is not None and child.trace.tracer.proc is not child.parent
         if not options & WEXITED or elsewhere:

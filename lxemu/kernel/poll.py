@@ -32,7 +32,10 @@ _HOST_EVENTS = POLLIN | POLLPRI | POLLOUT
 
 
 class PollWaiter:
-    """One sleeping poller: `notify` is called from a wakeup; by default it signals a CondVar."""
+    """One sleeping poller: `notify` is called from a wakeup; by default it signals a CondVar.
+
+    Of the `exclusive` ones a wakeup tells only as many as it takes until one is served.
+    """
 
     __slots__ = ("cv",)
 
@@ -42,9 +45,26 @@ class PollWaiter:
     def __init__(self) -> None:
         self.cv = CondVar()
 
-    def notify(self, _events: int) -> None:
-        """Wake the poller."""
+    @property
+    def exclusive(self) -> bool:
+        """Whether one of several such waiters is enough."""
+        return False
+
+    def notify(self, _events: int) -> bool:
+        """Wake the poller; return whether there is one."""
         self.cv.signal()
+        return True
+
+
+class ExclusiveWaiter(PollWaiter):
+    """A sleeping poller of whom one is enough."""
+
+    __slots__ = ()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one of several such waiters is enough: it is."""
+        return True
 
 
 class PollHook(PollWaiter):
@@ -52,13 +72,13 @@ class PollHook(PollWaiter):
 
     __slots__ = ("hook",)
 
-    def __init__(self, hook: Callable[[int], None]) -> None:
+    def __init__(self, hook: Callable[[int], object]) -> None:
         super().__init__()
         self.hook = hook
 
-    def notify(self, events: int) -> None:
-        """Call the hook with the events."""
-        self.hook(events)
+    def notify(self, events: int) -> bool:
+        """Call the hook with the events; return whether it says that it has served somebody."""
+        return bool(self.hook(events))
 
 
 class Pollhead:
@@ -79,9 +99,13 @@ class Pollhead:
             self.waiters.remove(waiter)
 
     def wakeup(self, events: int) -> None:
-        """Wake every poller (illumos pollwakeup)."""
+        """Wake every poller, of the exclusive ones one (illumos pollwakeup)."""
+        served = False
         for waiter in tuple(self.waiters):
-            waiter.notify(events)
+            if not waiter.exclusive:
+                waiter.notify(events)
+            elif not served:
+                served = waiter.notify(events)
 
     def tell(self, events: int) -> None:
         """Notify only those who signal: there is news, yet no change that a poller waits for."""
@@ -126,12 +150,16 @@ class FdPollhead(Pollhead):
                 func()
 
 
-def poll_sleep(heads: Iterable[tuple[Pollhead, int]], deadline: int | None) -> bool:
+def poll_sleep(
+    heads: Iterable[tuple[Pollhead, int]],
+    deadline: int | None,
+    kind: type[PollWaiter] = PollWaiter,
+) -> bool:
     """Sleep until one of `heads` (with the events wanted of each) wakes us.
 
     Return False when `deadline` (hrtime ns) passed. Raises Interrupted.
     """
-    waiter = PollWaiter()
+    waiter = kind()
     added: list[Pollhead] = []
     try:
         for head, events in heads:

@@ -114,6 +114,7 @@ class Proc:
         "comm",
         "continued",
         "core_filter",
+        "cpu_marks",
         "cred",
         "ctty",
         "cv_child",
@@ -225,6 +226,8 @@ class Proc:
         self.ptimers: dict[int, Any] = {}
         #: How many there have been: ids of timers do not come again soon.
         self.ptimers_made = 0
+        #: CPU and system time of the machine when the process began; user and system time shown.
+        self.cpu_marks = (machine.clock.cputime(), machine.clock.systime(), 0, 0)
         self.usage = Usage()
         self.child_usage = Usage()
         self.pdeathsig = 0
@@ -281,7 +284,23 @@ class Proc:
 
     def cpu_time(self) -> int:
         """Return ns of CPU that all lwps of the process have used, ended ones included."""
-        return self.usage.utime + sum(lwp.cpu_time() for lwp in self.lwps)
+        gone = self.usage.utime + self.usage.stime
+        return gone + sum(lwp.cpu_time() for lwp in self.lwps)
+
+    def cpu_split(self) -> tuple[int, int]:
+        """Return the CPU time as (user, system) ns; neither ever goes back.
+
+        What the process has used in all is exact. The share of the system is that of the host's
+        kernel in what the whole machine has used since the process began.
+        """
+        cpu, system, user_shown, system_shown = self.cpu_marks
+        clock, total = self.machine.clock, self.cpu_time()
+        elapsed = clock.cputime() - cpu
+        share = total * (clock.systime() - system) // elapsed if elapsed > 0 else 0
+        system_shown = max(system_shown, min(share, total))
+        user_shown = max(user_shown, total - system_shown)
+        self.cpu_marks = (cpu, system, user_shown, system_shown)
+        return user_shown, system_shown
 
     def siginfo(self, signo: int, code: int = 0) -> SigInfo:
         """Return the siginfo of a signal that this process sends."""

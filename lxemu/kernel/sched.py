@@ -70,7 +70,7 @@ class Dispatcher:
         self._seq = 0
         self._live_callouts = 0
         self._poll = select.poll()
-        self._watches: dict[int, list[tuple[int, Callable[[int], None]]]] = {}
+        self._watches: dict[int, list[tuple[int, Callable[[int], object]]]] = {}
 
     # -- run queue ------------------------------------------------------------------------------
 
@@ -198,12 +198,12 @@ class Dispatcher:
 
     # -- host descriptors -----------------------------------------------------------------------
 
-    def watch(self, fd: int, events: int, func: Callable[[int], None]) -> None:
+    def watch(self, fd: int, events: int, func: Callable[[int], object]) -> None:
         """Call `func(revents)` whenever host descriptor `fd` shows one of `events` (poll bits)."""
         self._watches.setdefault(fd, []).append((events, func))
         self._register(fd)
 
-    def unwatch(self, fd: int, func: Callable[[int], None]) -> None:
+    def unwatch(self, fd: int, func: Callable[[int], object]) -> None:
         """End the watch of `fd` by `func`."""
         left = [entry for entry in self._watches.get(fd, ()) if entry[1] != func]
         if left:

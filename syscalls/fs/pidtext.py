@@ -111,6 +111,11 @@ def _priority(lwp: Lwp | None) -> tuple[int, int, int, int]:
     return 20 + lwp.nice, lwp.nice, 0, lwp.sched_policy
 
 
+def _split(proc: Proc) -> tuple[int, int]:
+    """Return user and system time; those of a zombie are what it ended with."""
+    return (proc.usage.utime, proc.usage.stime) if proc.zombie else proc.cpu_split()
+
+
 def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True) -> bytes:
     """/proc/PID/stat, 52 fields (do_task_stat).
 
@@ -120,7 +125,7 @@ def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True) -> bytes:
     ident = leader.tid if leader is not None and not whole else proc.pid
     tty, tpgid = tty_nr(proc)
     usage, gone = proc.usage, proc.child_usage
-    utime = proc.cpu_time() if whole or leader is None else leader.cpu_time()
+    utime, stime = (leader.cpu_time(), 0) if leader is not None and not whole else _split(proc)
     vsize, rss = _memory(proc)
     prio, nice, rt_priority, policy = _priority(leader)
     ignored, caught = _signal_sets(proc)
@@ -135,7 +140,7 @@ def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True) -> bytes:
         state_letter(proc, leader),
         proc.ppid, proc.pgrp.pgid, proc.session.sid, tty, tpgid, 0x400000,
         usage.minflt, gone.minflt, usage.majflt, gone.majflt,
-        utime // TICK_NS, usage.stime // TICK_NS, gone.utime // TICK_NS, gone.stime // TICK_NS,
+        utime // TICK_NS, stime // TICK_NS, gone.utime // TICK_NS, gone.stime // TICK_NS,
         prio, nice, max(1, len(proc.lwps)), 0, start, vsize, rss // _PAGE,
         proc.rctls.soft(rctl.RLIMIT_RSS),
         image(proc, "start_code"), image(proc, "end_code"), image(proc, "start_stack"), 0, 0,

@@ -16,7 +16,7 @@ from lxemu.kernel.eventfdfs import EventFd
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.mman import MADV_DONTFORK, MAP_ANON, MAP_PRIVATE, PROT_READ, PROT_WRITE
-from lxemu.kernel.poll import POLLERR, POLLHUP
+from lxemu.kernel.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.vnode import VBLK, VDIR, VREG
@@ -26,7 +26,7 @@ from syscalls.abi.xlat_file import RWF
 from syscalls.abi.xlat_poll import POLL_EVENTS
 from syscalls.handlers.paths import open_file
 from syscalls.handlers.poll import restore_mask, set_mask
-from syscalls.handlers.rw import check_rwf, write_vector
+from syscalls.handlers.rw import LX_RWF_NOWAIT, check_rwf, write_vector
 from syscalls.handlers.transfer import USER_BITS, read_into, user_vector
 
 LX_IOCB_CMD_PREAD, LX_IOCB_CMD_PWRITE, LX_IOCB_CMD_FSYNC, LX_IOCB_CMD_FDSYNC = 0, 1, 2, 3
@@ -178,7 +178,7 @@ def _transfer(
     if flags & LX_IOCB_FLAG_IOPRIO and not 0 <= reqprio >> 13 <= 3:
         raise KernelError(Errno.EINVAL)
     rwf = RWF.from_lx[rw_flags]
-    check_rwf(file, rwf, 0)
+    check_rwf(file, rwf & ~LX_RWF_NOWAIT, 0)
     if not file.flags & (FREAD if reading else FWRITE):
         raise KernelError(Errno.EBADF)
     if file.vnode.type == VDIR:
@@ -193,6 +193,7 @@ def _transfer(
         raise KernelError(Errno.EINVAL)
     pos = None if file.stream else offset
     try:
+        check_rwf(file, rwf, POLLIN if reading else POLLOUT)
         if reading:
             result = read_into(lwp, file, vector, pos)
         else:

@@ -72,8 +72,10 @@ def prlimit64(
 def self_usage(proc: Proc) -> Rusage:
     """Return what a live process has used so far."""
     usage, as_ = proc.usage, proc.as_
+    user, system = proc.cpu_split()
     return rusage_of(usage)._replace(
-        utime=proc.cpu_time(),
+        utime=user,
+        stime=system,
         maxrss=max(usage.maxrss >> 10, as_.maxrss * 4),
         minflt=usage.minflt + as_.minflt - as_.majflt,
         majflt=usage.majflt + as_.majflt,
@@ -84,7 +86,7 @@ def self_usage(proc: Proc) -> Rusage:
 def getrusage(lwp: Lwp, who: RusageWho, usage: Out[Rusage]) -> int:
     """Tell the resources used by the process, its waited-for children or the thread (getrusage(2)).
 
-    EINVAL, EFAULT. Deviation: all CPU time counts as user time.
+    EINVAL, EFAULT. Deviation: all CPU time of a thread counts as user time.
     """
     proc = lwp.proc
     if who == RUSAGE_CHILDREN:
@@ -92,5 +94,5 @@ def getrusage(lwp: Lwp, who: RusageWho, usage: Out[Rusage]) -> int:
     elif who == RUSAGE_SELF:
         usage.put(self_usage(proc))
     else:
-        usage.put(self_usage(proc)._replace(utime=lwp.cpu_time()))
+        usage.put(self_usage(proc)._replace(utime=lwp.cpu_time(), stime=0))
     return 0

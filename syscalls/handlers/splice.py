@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lxemu.kernel.anonfs import AnonVnode
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.fcntl import (
@@ -216,6 +217,9 @@ def _check_splice(source: File, target: File, pos_in: int | None, pos_out: int |
     pipes = isinstance(source.vnode, FifoVnode), isinstance(target.vnode, FifoVnode)
     if not any(pipes) or source.vnode is target.vnode:
         raise KernelError(Errno.EINVAL)
+    if isinstance(source.vnode, AnonVnode) or isinstance(target.vnode, AnonVnode):
+        # Counters, timers and queues have no stream of bytes to move.
+        raise KernelError(Errno.EINVAL)
     if not pipes[1]:
         if target.flags & O_APPEND or target.vnode.type == VDIR:
             raise KernelError(Errno.EINVAL)
@@ -317,6 +321,14 @@ def tee(lwp: Lwp, fd_in: Fd, fd_out: Fd, len_: Size, flags: SpliceFlags) -> int:
     return target.write(data)
 
 
+def _cut(vector: list[tuple[int, int]], room: int) -> list[tuple[int, int]]:
+    kept = []
+    for base, size in vector:
+        kept.append((base, min(size, room)))
+        room -= kept[-1][1]
+    return kept
+
+
 @syscall
 def vmsplice(lwp: Lwp, fd: Fd, iov: In[Iovec], nr_segs: ULong, flags: SpliceFlags) -> int:
     """Move memory into a pipe, or a pipe into memory. Bytes are copied, never pages."""
@@ -328,7 +340,9 @@ def vmsplice(lwp: Lwp, fd: Fd, iov: In[Iovec], nr_segs: ULong, flags: SpliceFlag
         return 0
     if not isinstance(file.vnode, FifoVnode):
         raise KernelError(Errno.EBADF)
-    with _Nonblocking(file, flags & LX_SPLICE_F_NONBLOCK != 0):
+    nonblock = flags & LX_SPLICE_F_NONBLOCK != 0
+    with _Nonblocking(file, nonblock):
         if file.flags & FWRITE:
-            return write_from(lwp, file, vector, None)
+            # No more than fits: a pipe that has been filled is left to its reader.
+            return write_from(lwp, file, _cut(vector, _room(file, nonblock=nonblock)), None)
         return read_into(lwp, file, vector, None)

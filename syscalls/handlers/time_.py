@@ -217,12 +217,13 @@ def stime(lwp: Lwp, tptr: In[TimeT]) -> int:
 def times(lwp: Lwp, buf: Out[Tms]) -> int:
     """Tell CPU times in clock ticks, and the ticks since boot (times(2)): EFAULT."""
     proc = lwp.proc
-    usage, gone = proc.usage, proc.child_usage
+    gone = proc.child_usage
     if buf:
+        user, system = proc.cpu_split()
         buf.put(
             Tms(
-                proc.cpu_time() // TICK_NS,
-                usage.stime // TICK_NS,
+                user // TICK_NS,
+                system // TICK_NS,
                 gone.utime // TICK_NS,
                 gone.stime // TICK_NS,
             )
