@@ -31,6 +31,8 @@ def find_leaks(machine: Machine) -> list[str]:
     callouts = machine.disp.next_deadline()
     if callouts is not None:
         found.append("a callout")
+    if machine.zone.ptys:
+        found.append(f"{machine.zone.ptys} pseudo terminals")
     lost = unaccounted_frames(machine) - machine.base_frames
     if lost:
         gc.collect()

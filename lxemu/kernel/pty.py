@@ -307,6 +307,9 @@ class Side(Tty):
             return self._write(file, data)
         finally:
             self._writing.give()
+            # Others may write now: an edge for those who poll, as every end of a write is.
+            if self.pollhead.waiters and self.room():
+                self.pollhead.wakeup(_WRITABLE)
 
     def _write(self, file: File, data: bytes | memoryview) -> int:
         self.ld.out.process()
