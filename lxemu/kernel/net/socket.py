@@ -115,18 +115,26 @@ class Sonode(Vnode):
         """Read: a recvmsg without flags whose control messages are thrown away."""
         if not n:
             return b""
-        got = self.recvmsg(n, 0, file.flags & O_NONBLOCK != 0)
+        # Whoever closes the descriptor meanwhile does not end a read that waits.
+        file.refcnt += 1
+        try:
+            got = self.recvmsg(n, 0, file.flags & O_NONBLOCK != 0)
+        finally:
+            file.rele()
         if got.control:
             discard(got.control)
         return got.data
 
     def swrite(self, file: File, data: bytes | memoryview) -> int:
         """Write: a sendmsg without flags."""
+        file.refcnt += 1
         try:
             return self.sendmsg(data, None, (), 0, file.flags & O_NONBLOCK != 0)
         except KernelError as error:
             self.broken_pipe(error)
             raise
+        finally:
+            file.rele()
 
     def ioctl(self, file: File, cmd: int, arg: Any) -> Any:
         """FIONREAD, TIOCOUTQ and SIOCATMARK return their numbers. Raises ENOTTY, EINVAL."""
