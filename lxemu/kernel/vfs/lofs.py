@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -47,7 +47,7 @@ from lxemu.kernel.vfs.vnode import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.mm.page import PhysMem
@@ -303,6 +303,8 @@ class LofsNode(Vnode):
 
     def pin(self) -> None:
         """Make the file stay reachable although its name is about to go."""
+        if self.fd < 0:
+            self.fd = self.host_open(O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     # -- attributes -----------------------------------------------------------------------------
 
@@ -342,29 +344,35 @@ class LofsNode(Vnode):
         if self.lofs.meta is not None and mask & (AT_MODE | AT_UID | AT_GID):
             self._record(self.lofs.meta, st, mask, attr)
             mask &= ~(AT_MODE | AT_UID | AT_GID)
-        dirfd = self.dirfd() if self.parent is not None else self.fd
-        name = self.name if self.parent is not None else b"."
-        if mask & (AT_UID | AT_GID):
-            uid = attr.uid if mask & AT_UID else -1
-            gid = attr.gid if mask & AT_GID else -1
-            os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False)
-        if mask & AT_MODE and self.type != VLNK:
-            self.host_chmod(attr.mode)
-        if mask & (AT_ATIME | AT_MTIME):
-            atime = attr.atime if mask & AT_ATIME else st.st_atime_ns
-            mtime = attr.mtime if mask & AT_MTIME else st.st_mtime_ns
-            os.utime(name, ns=(atime, mtime), dir_fd=dirfd, follow_symlinks=False)
+        with self._reached() as path:
+            if mask & (AT_UID | AT_GID):
+                uid = attr.uid if mask & AT_UID else -1
+                gid = attr.gid if mask & AT_GID else -1
+                os.chown(path, uid, gid)
+            if mask & AT_MODE and self.type != VLNK:
+                os.chmod(path, attr.mode)
+            if mask & (AT_ATIME | AT_MTIME):
+                atime = attr.atime if mask & AT_ATIME else st.st_atime_ns
+                mtime = attr.mtime if mask & AT_MTIME else st.st_mtime_ns
+                os.utime(path, ns=(atime, mtime))
+
+    @contextmanager
+    def _reached(self) -> Iterator[bytes]:
+        """Give a path of the host's that leads to just this file, whatever it is and is called.
+
+        It is that of a descriptor: the one way to a file that may not be opened, or has no name.
+        """
+        fd = self.fd if self.fd >= 0 else self.host_open(O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield b"/proc/self/fd/%d" % fd
+        finally:
+            if fd != self.fd:
+                os.close(fd)
 
     def host_chmod(self, mode: int) -> None:
         """Set the permission bits of the host's file. Raises OSError."""
-        dirfd = self.dirfd() if self.parent is not None else self.fd
-        name = self.name if self.parent is not None else b"."
-        fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)
-        try:
-            # The descriptor's own path is the one way to a file that may not be opened.
-            os.chmod(b"/proc/self/fd/%d" % fd, mode)
-        finally:
-            os.close(fd)
+        with self._reached() as path:
+            os.chmod(path, mode)
 
     def _record(self, index: MetaIndex, st: os.stat_result, mask: int, attr: Vattr) -> None:
         """Change mode or owner in the index, and the host's mode as far as it can follow."""
@@ -523,11 +531,18 @@ class LofsFile(LofsNode):
         if pages is not None and (pages.dirty or pages.writable_mappings()):
             return
         if self.wfd == self.fd:
-            # The host may not execute a file that anybody has open for writing.
-            self.fd = -1
-            self.lofs.fds.remove(self)
+            # The host may not execute a file that anybody has open for writing. Who still reads or
+            # maps it may be all that is left of it: its name may be gone.
+            self.fd = self._reopen() if self.busy() else -1
+            if self.fd < 0:
+                self.lofs.fds.remove(self)
         close_quietly(self.wfd)
         self.wfd = -1
+
+    def _reopen(self) -> int:
+        """Return a descriptor for reading of what is open for both."""
+        path = b"/proc/self/fd/%d" % self.fd
+        return self.lofs.fds.open(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     # -- data -----------------------------------------------------------------------------------
 

@@ -389,3 +389,14 @@ def test_file_written_by_mapping_alone_is_closed_on_the_host(world, base, phys):
     space.free()
 
     assert os.waitstatus_to_exitcode(os.system(str(base / "prog"))) == 6
+
+
+def test_reader_of_a_removed_file_goes_on_after_its_writer(world):
+    writer = world.vn_open(b"f", "rdwr|creat")
+    reader = world.vn_open(b"f", "rdonly")
+    writer.write(b"text")
+    world.do("unlink", b"f")
+    writer.rele()
+    assert reader.read(10) == b"text"
+    assert reader.vnode.getattr().nlink == 0
+    reader.rele()
