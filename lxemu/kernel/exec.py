@@ -197,7 +197,8 @@ def exec_cred(proc: Proc, name: Name) -> tuple[Cred, bool]:
     old = proc.cred
     attr: Vattr = name.vnode.getattr(old)
     euid, egid = old.euid, old.egid
-    if not old.no_new_privs and not mount_flags(name) & VFS_NOSETUID:
+    kept = old.no_new_privs or mount_flags(name) & VFS_NOSETUID or ptrace.confines(proc)
+    if not kept:
         # In a users' space only ids that it has numbers for are taken.
         mapped = old.space is None or old.space.maps(attr.uid, attr.gid)
         if attr.mode & S_ISUID and mapped:

@@ -194,6 +194,14 @@ def may_examine(caller: Proc, target: Proc, *, effective: bool = False) -> bool:
     return bool(same and target.dumpable == 1 and not theirs.permitted & ~mine.permitted)
 
 
+def confines(proc: Proc) -> bool:
+    """Return whether a tracer without privileges keeps `proc` from gaining any by exec."""
+    return any(
+        lwp.trace is not None and not lwp.trace.tracer.proc.cred.crhas(PRIV_PROC_OWNER)
+        for lwp in proc.lwps
+    )
+
+
 # -- beginning and end ----------------------------------------------------------------------------
 
 

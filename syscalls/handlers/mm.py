@@ -36,6 +36,7 @@ from syscalls.abi import (
     Ptr,
     Size,
     ULong,
+    get_iovec,
     syscall,
 )
 from syscalls.abi.xlat_mm import MMAP
@@ -45,7 +46,6 @@ PAGE = mman.PAGESIZE
 READ_IMPLIES_EXEC = 0x0400000
 _MAP_SHARED_VALIDATE = 3
 _MAP_SYNC = 1 << 22
-_IOV_MAX = 1024
 
 
 def page_up(value: int) -> int:
@@ -296,14 +296,20 @@ def _foreign_as(lwp: Lwp, pid: int) -> As:
     return target.as_
 
 
-def _vectors(vec: In[Iovec], count: int) -> list[tuple[int, int]]:
-    if count > _IOV_MAX:
+def _ranges(
+    local_iov: In[Iovec], liovcnt: int, remote_iov: In[Iovec], riovcnt: int, flags: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]] | None:
+    """Return the ranges of both sides, None if there is nothing to copy (process_vm_rw).
+
+    EINVAL, EFAULT; the other side is not looked at when the own one is empty.
+    """
+    if flags:
         raise KernelError(Errno.EINVAL)
-    return [(entry.base, entry.len) for entry in vec.get_array(count)]
-
-
-def _bytes(ranges: list[tuple[int, int]]) -> int:
-    return sum(size for _, size in ranges)
+    local = get_iovec(local_iov, liovcnt)
+    if not any(size for _, size in local):
+        return None
+    remote = get_iovec(remote_iov, riovcnt)
+    return (local, remote) if any(size for _, size in remote) else None
 
 
 def _transfer(source: As, src: list[tuple[int, int]], dest: As, dst: list[tuple[int, int]]) -> int:
@@ -339,12 +345,10 @@ def process_vm_readv(
     flags: ULong,
 ) -> int:
     """Read another process' memory (process_vm_readv(2)): EINVAL, EFAULT, ESRCH, EPERM."""
-    if flags:
-        raise KernelError(Errno.EINVAL)
-    local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
-    if not _bytes(local) or not _bytes(remote):
+    ranges = _ranges(local_iov, liovcnt, remote_iov, riovcnt, flags)
+    if ranges is None:
         return 0
-    return _transfer(_foreign_as(lwp, pid), remote, lwp.as_, local)
+    return _transfer(_foreign_as(lwp, pid), ranges[1], lwp.as_, ranges[0])
 
 
 @syscall
@@ -358,9 +362,7 @@ def process_vm_writev(
     flags: ULong,
 ) -> int:
     """Write another process' memory (process_vm_writev(2)): EINVAL, EFAULT, ESRCH, EPERM."""
-    if flags:
-        raise KernelError(Errno.EINVAL)
-    local, remote = _vectors(local_iov, liovcnt), _vectors(remote_iov, riovcnt)
-    if not _bytes(local) or not _bytes(remote):
+    ranges = _ranges(local_iov, liovcnt, remote_iov, riovcnt, flags)
+    if ranges is None:
         return 0
-    return _transfer(lwp.as_, local, _foreign_as(lwp, pid), remote)
+    return _transfer(lwp.as_, ranges[0], _foreign_as(lwp, pid), ranges[1])

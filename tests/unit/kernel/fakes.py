@@ -31,6 +31,9 @@ class FakeContext:
     def set_stack(self, sp):
         self.sp = sp
 
+    def set_step(self, on):
+        self.step = on
+
 
 class FakeEngine:
     q = ()
