@@ -77,23 +77,24 @@ class Messages(UnixSonode):
         peeking = flags & MSG_PEEK != 0
         while True:
             self.take_error()
-            skip = max(self.peek_off, 0) if peeking else 0
-            message = self._peek(skip) if skip else self.queue[0] if self.queue else None
-            if isinstance(message, tuple):
-                message, skip = message
-            if message is not None:
-                break
+            found = self._look(self.peek_off if peeking else -1)
+            if found is not None:
+                return self._receive(*found, size, peeking)
             if self._no_more(nonblock):
                 return Received(b"")
             if nonblock:
                 raise KernelError(Errno.EAGAIN)
             self.wait(self.cv_read, deadline)
-        return self._receive(message, size, skip, peeking)
 
-    def _peek(self, skip: int) -> tuple[Message, int] | None:
-        """Return the message in which byte `skip` of the queue is, and where in it."""
+    def _look(self, skip: int) -> tuple[Message, int] | None:
+        """Return the message in which byte `skip` of the queue is, and where in it.
+
+        A negative number (SO_PEEK_OFF unset) means the first message.
+        """
+        if skip < 0:
+            return (self.queue[0], 0) if self.queue else None
         for message in self.queue:
-            if skip < len(message) or (not len(message) and not skip and not message.peeked):
+            if skip < len(message) or not (skip or message.peeked):
                 return message, skip
             skip -= len(message)
         return None
@@ -102,7 +103,7 @@ class Messages(UnixSonode):
         """Return whether nothing can come any more, which a receive shows as an end of file."""
         return self.shut & RCV_SHUTDOWN != 0 and not nonblock
 
-    def _receive(self, message: Message, size: int, skip: int, peeking: bool) -> Received:
+    def _receive(self, message: Message, skip: int, size: int, peeking: bool) -> Received:
         full = len(message) - skip
         data = bytes(message.data[skip : skip + size]) if size < full or skip else message.data
         files = None
@@ -164,7 +165,7 @@ class UnixSeqpacket(UnixConn, Messages):
         self.wait_room(nonblock or flags & MSG_DONTWAIT != 0, self.until(self.sndtimeo))
         if peer.dead or peer.shut & RCV_SHUTDOWN:
             raise KernelError(Errno.EPIPE)
-        message = Message(self, data, dgram_charge(len(data)))
+        message = Message(self, bytes(data), dgram_charge(len(data)))
         self.attach(message, control, peer, curlwp().proc.cred)
         peer.enqueue(message)
         return len(data)
@@ -263,7 +264,7 @@ class UnixDgram(Messages):
             raise KernelError(Errno.EPIPE)
         self.wait_room(nonblock, deadline)
         other = self._target(to, cred, nonblock, deadline)
-        message = Message(self, data, dgram_charge(len(data)))
+        message = Message(self, bytes(data), dgram_charge(len(data)))
         self.attach(message, control, other, cred)
         other.enqueue(message)
         return len(data)

@@ -81,15 +81,17 @@ class UnixStream(UnixConn):
             raise KernelError(Errno.EPIPE)
         cred = curlwp().proc.cred
         deadline = None if self.sndtimeo is None else self.until(self.sndtimeo)
-        sent = 0
+        data = bytes(data)
+        body: bytes | memoryview = data if total == len(data) else data[:total]
         limit = min((self.sndbuf >> 1) - 64, _PIECE)
+        if total > limit:
+            body = memoryview(body)
+        sent = 0
         try:
             while sent < total:
                 if self.queued >= self.sndbuf:
                     self.wait_room(nonblock, deadline)
-                piece = data if total <= limit and total == len(data) else data[sent : sent + limit]
-                if flags & MSG_OOB:
-                    piece = data[sent : min(sent + limit, total)]
+                piece = body if total <= limit else body[sent : sent + limit]
                 self._deliver(peer, Message(self, piece, stream_charge(len(piece))), control, cred)
                 control = ()
                 sent += len(piece)
