@@ -10,6 +10,7 @@ from syscalls.signum import lx_signal_name
 
 from . import trace_records as records
 from . import trace_text as text
+from . import trace_tty as tty
 from .pointers import InOut, RecordSpec, record_codec
 from .xlat_file import FD_FLAGS, OPEN
 from .xlat_poll import POLL_EVENTS
@@ -200,57 +201,16 @@ def _lock(call: Call, cmd: int, addr: int, entering: bool) -> Answer:
 
 # -- ioctl --------------------------------------------------------------------------------------
 
-IOCTLS: Final[dict[int, str]] = {
-    0x5401: "TCGETS",
-    0x5402: "TCSETS",
-    0x5403: "TCSETSW",
-    0x5404: "TCSETSF",
-    0x5405: "TCGETA",
-    0x5406: "TCSETA",
-    0x5407: "TCSETAW",
-    0x5408: "TCSETAF",
-    0x5409: "TCSBRK",
-    0x540A: "TCXONC",
-    0x540B: "TCFLSH",
-    0x540C: "TIOCEXCL",
-    0x540D: "TIOCNXCL",
-    0x540E: "TIOCSCTTY",
-    0x540F: "TIOCGPGRP",
-    0x5410: "TIOCSPGRP",
-    0x5411: "TIOCOUTQ",
-    0x5412: "TIOCSTI",
-    0x5413: "TIOCGWINSZ",
-    0x5414: "TIOCSWINSZ",
-    0x5415: "TIOCMGET",
-    0x541B: "FIONREAD",
-    0x5420: "TIOCPKT",
-    0x5421: "FIONBIO",
-    0x5422: "TIOCNOTTY",
-    0x5423: "TIOCSETD",
-    0x5424: "TIOCGETD",
-    0x5425: "TCSBRKP",
-    0x5429: "TIOCGSID",
-    0x5450: "FIONCLEX",
-    0x5451: "FIOCLEX",
-    0x5452: "FIOASYNC",
+IOCTLS: Final[dict[int, str]] = {number: form.name for number, form in tty.REQUESTS.items()} | {
     0x5460: "FIOQSIZE",
-    0x802C542A: "TCGETS2",
-    0x402C542B: "TCSETS2",
-    0x402C542C: "TCSETSW2",
-    0x402C542D: "TCSETSF2",
-    0x80045430: "TIOCGPTN",
-    0x40045431: "TIOCSPTLCK",
-    0x5441: "TIOCGPTPEER",
     0x40049409: "FICLONE",
+    0x80045200: "RNDGETENTCNT",
     0x80086601: "FS_IOC_GETFLAGS",
     0x1260: "BLKGETSIZE",
     0x80081272: "BLKGETSIZE64",
     0x8905: "SIOCATMARK",
 }
-_INT_OUT: Final = frozenset({0x540F, 0x5411, 0x541B, 0x5424, 0x5429, 0x80045430, 0x8905})
-_INT_IN: Final = frozenset({0x5410, 0x5421, 0x5452, 0x5423, 0x40045431, 0x5420})
-_PLAIN: Final = frozenset({0x5409, 0x540A, 0x540B, 0x540E, 0x5425, 0x5441})
-_NOTHING: Final = frozenset({0x540C, 0x540D, 0x5422, 0x5450, 0x5451})
+_AT_MARK: Final = tty.Form("SIOCATMARK", "int", True)
 _DIRECTIONS: Final = ("_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE")
 
 
@@ -262,26 +222,12 @@ def ioctl(call: Call, param: Param, entering: bool) -> Answer:
         return _TYPED
     request = (call.args[1]) & 0xFFFFFFFF
     addr = call.word(param)
-    if request in _NOTHING:
-        return True, ""
-    if request in _PLAIN:
-        return True, str(addr)
-    if request in _INT_IN:
-        return True, _int_at(call, addr)
-    if request in (0x5402, 0x5403, 0x5404):
-        return True, _termios(call, addr)
-    if request == 0x5414:
-        return True, _winsize(call, addr)
-    out = request in _INT_OUT or request in (0x5401, 0x5413)
-    if not out:
+    form = _AT_MARK if request == 0x8905 else tty.REQUESTS.get(request)
+    if form is None:
         return True, hex(addr) if addr else "0"
-    if entering:
+    if form.out and entering:
         return _LATER
-    if call.errno:
-        return True, text.pointer(addr)
-    if request == 0x5401:
-        return True, _termios(call, addr)
-    return True, _winsize(call, addr) if request == 0x5413 else _int_at(call, addr)
+    return True, tty.argument(call, form, addr)
 
 
 def ioctl_name(request: int) -> str:
@@ -294,60 +240,6 @@ def ioctl_name(request: int) -> str:
     return f"_IOC({_DIRECTIONS[direction]}, {kind:#x}, {number:#x}, {size:#x})".replace(
         ", 0x0)", ", 0)"
     )
-
-
-def _int_at(call: Call, addr: int) -> str:
-    try:
-        return f"[{(call.as_.load_u32(addr) ^ 0x80000000) - 0x80000000}]"
-    except KernelError:
-        return text.pointer(addr)
-
-
-def _winsize(call: Call, addr: int) -> str:
-    codec = record_codec(rec.Winsize, call.model)
-    try:
-        return records.winsize(codec.unpack(call.as_.copyin(addr, codec.size)))
-    except KernelError:
-        return text.pointer(addr)
-
-
-_LFLAGS: Final = (
-    (0x1, "isig"),
-    (0x2, "icanon"),
-    (0x8, "echo"),
-)
-_SPEEDS: Final = (
-    0,
-    50,
-    75,
-    110,
-    134,
-    150,
-    200,
-    300,
-    600,
-    1200,
-    1800,
-    2400,
-    4800,
-    9600,
-    19200,
-    38400,
-)
-
-
-def _termios(call: Call, addr: int) -> str:
-    """Write the abbreviated form: B38400 opost isig icanon echo ..."""
-    codec = record_codec(rec.Termios, call.model)
-    try:
-        tio: rec.Termios = codec.unpack(call.as_.copyin(addr, codec.size))
-    except KernelError:
-        return text.pointer(addr)
-    speed = tio.cflag & 0o17
-    words = [f"B{_SPEEDS[speed]}" if not tio.cflag & 0o10000 else f"B{0o10000 | speed:#o}"]
-    words.append("opost" if tio.oflag & 1 else "-opost")
-    words += [name if tio.lflag & bit else "-" + name for bit, name in _LFLAGS]
-    return "{" + " ".join(words) + " ...}"
 
 
 # -- prctl --------------------------------------------------------------------------------------
