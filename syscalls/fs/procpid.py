@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import foreign
+from lxemu.kernel.poll import POLLERR, POLLIN, POLLPRI, POLLRDNORM, Pollhead
 from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
 from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet
 from syscalls.fs.idmap import IdMap, SetGroups
-from syscalls.fs.pseudo import PseudoDir, PseudoNode, TextFile, TextLink, reader
+from syscalls.fs.pseudo import OpenText, PseudoDir, PseudoNode, TextFile, TextLink, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.file import File
+    from lxemu.kernel.vfs.mount import MountTable
     from lxemu.kernel.vfs.name import Name
     from syscalls.fs.pseudo import PseudoVfs
 
@@ -79,6 +81,38 @@ class ProcText(TextFile):
         if self._guarded:
             may_access(self.proc)
         return super().open(file)
+
+
+class MountsText(ProcText):
+    """A list of mounts, whose open files can be polled for changes (proc(5), /proc/mounts)."""
+
+    __slots__ = ()
+
+    def open(self, file: File) -> Vnode | None:
+        """Open: each open file notes the changes that it has been told of."""
+        super().open(file)
+        return OpenMounts(self, self.proc.mounts)
+
+
+class OpenMounts(OpenText):
+    """An open list of mounts: a poll finds POLLERR and POLLPRI once after each change."""
+
+    __slots__ = ("_seen", "_table")
+
+    pollable = True
+
+    def __init__(self, node: MountsText, table: MountTable) -> None:
+        super().__init__(node)
+        self._table = table
+        self._seen = table.changes
+
+    def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:  # noqa: ARG002
+        """Return POLLERR and POLLPRI when the mounts are others than last time; always readable."""
+        ready = events & (POLLIN | POLLRDNORM)
+        if self._seen != self._table.changes:
+            self._seen = self._table.changes
+            ready |= POLLERR | events & POLLPRI
+        return ready, self._table.pollhead
 
 
 class JumpLink(PseudoNode):
@@ -234,8 +268,10 @@ class _Entries:
             b"cwd": self.jump(lambda: fs.cwd if (fs := pidtext.fs_of(proc)) else None),
             b"root": self.jump(lambda: fs.root if (fs := pidtext.fs_of(proc)) else None),
             b"exe": self.jump(lambda: proc.exe),
-            b"mounts": self.text(lambda: maps.mounts(proc)),
-            b"mountinfo": self.text(lambda: maps.mountinfo(proc)),
+            b"mounts": lambda ino: MountsText(vfs, proc, lambda: maps.mounts(proc), 0o444, ino),
+            b"mountinfo": lambda ino: MountsText(
+                vfs, proc, lambda: maps.mountinfo(proc), 0o444, ino
+            ),
             b"smaps": self.text(lambda: maps.smaps(proc), guarded=True),
             b"smaps_rollup": self.text(lambda: maps.smaps_rollup(proc), guarded=True),
             b"wchan": self.text(lambda: b"0"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, ref
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.poll import POLLERR, POLLPRI, Pollhead
 from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.fifofs import PipeFs
 from lxemu.kernel.vfs.name import Name
@@ -200,6 +201,9 @@ class MountTable:
         self.devices = domain.devices
         self.pipefs = domain.pipefs
         self._mounts: list[Mount] = []
+        #: How often a mount has come or gone, and where those wait who want to know.
+        self.changes = 0
+        self.pollhead = Pollhead()
         self.root: Name
         if vfs is not None:
             mount = Mount(self, vfs, vfs.root(), flags=flags, source=source)
@@ -274,6 +278,11 @@ class MountTable:
             tree.attached = True
             tree.table = self
             self._mounts.append(tree)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self.pollhead.wakeup(POLLERR | POLLPRI)
 
     def place_of(self, mount: Mount, place: bytes) -> Name | None:
         """Return the Name in `mount` of `place` in its file system, None if it shows no such."""
@@ -334,6 +343,7 @@ class MountTable:
             tree.attached = False
             self._mounts.remove(tree)
         _unhang(mount)
+        self._changed()
 
     def umount(self, where: Name, in_use: Iterable[Name] = (), *, lazy: bool = False) -> None:
         """Take away the mount whose root is `where`, at its peers too.
