@@ -407,6 +407,15 @@ class Machine:
                 return pid
         raise KernelError(Errno.EAGAIN)
 
+    @property
+    def last_pid(self) -> int:
+        """The process id that was given out last; the next ones come after it."""
+        return self._next_pid - 1
+
+    @last_pid.setter
+    def last_pid(self, pid: int) -> None:
+        self._next_pid = pid + 1 if 0 <= pid < PID_MAX - 1 else FIRST_PID
+
     def _names_group(self, pid: int) -> bool:
         """Return whether a process group or session that has members is named by the id."""
         return any(pid in (proc.pgrp.pgid, proc.session.sid) for proc in self.procs.values())

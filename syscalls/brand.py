@@ -51,6 +51,7 @@ READ_IMPLIES_EXEC: Final = 0x0400000
 #: What a set-id program does not inherit (PER_CLEAR_ON_SETID).
 PER_CLEAR_ON_SETID: Final = READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE | 0x0100000 | 0x0200000
 
+VSYSCALL_PAGE: Final = 0xFFFFFFFFFF600000
 #: Entry points of the vsyscall page and the calls that they make (gettimeofday, time, getcpu).
 VSYSCALLS: Final = {
     0xFFFFFFFFFF600000: 96,
@@ -304,8 +305,11 @@ class LxBrand:
 
     def pagefault(self, lwp: Lwp, addr: int, access: Any) -> bool:
         """Emulate a call into the vsyscall page (arch/x86/entry/vsyscall, emulate_vsyscall)."""
-        if self.bits == 32 or access != PROT_EXEC or addr not in VSYSCALLS:
+        if self.bits == 32 or access != PROT_EXEC or addr & ~0xFFF != VSYSCALL_PAGE:
             return False
+        if addr not in VSYSCALLS:
+            trapsig(lwp, SigInfo(SIGSEGV, SI_KERNEL))
+            return True
         q = lwp.q
         try:
             caller = lwp.as_.load_u64(q[4])

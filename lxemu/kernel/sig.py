@@ -76,10 +76,16 @@ def sigtopgrp(pgrp: Pgrp, sig: int, info: SigInfo | None = None) -> None:
 
 
 def sigqueue_full(proc: Proc, info: SigInfo) -> bool:
-    """Return whether queueing `info` would pass RLIMIT_SIGPENDING (sigqueue(3): EAGAIN)."""
+    """Return whether queueing `info` would pass RLIMIT_SIGPENDING (sigqueue(3): EAGAIN).
+
+    What counts is what is queued for all processes of the receiver's user.
+    """
     if info.signo < SIGRTMIN:
         return False
-    queued = proc.sigq.count() + sum(lwp.sigq.count() for lwp in proc.lwps)
+    user, queued = proc.cred.ruid, 0
+    for other in proc.zone.procs.values():
+        if other.cred.ruid == user and not other.zombie:
+            queued += other.sigq.count() + sum(lwp.sigq.count() for lwp in other.lwps)
     return queued >= proc.rctls.soft(RLIMIT_SIGPENDING)
 
 

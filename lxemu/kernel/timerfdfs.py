@@ -116,14 +116,6 @@ class TimerFd(AnonVnode):
         self.expires += (missed + 1) * self.interval
         self._arm()
 
-    def add_ticks(self, count: int) -> None:
-        """Set the count of a timer that is being restored. Raises EINVAL for 0."""
-        if not count:
-            raise KernelError(Errno.EINVAL)
-        self.ticks = count
-        self.readers.broadcast()
-        self.pollhead.wakeup(POLLIN | POLLRDNORM)
-
     def sread(self, file: File, n: int) -> bytes:
         """Read the 8-byte count of expiries since the last read. Raises EINVAL, EAGAIN, EINTR."""
         if n < 8:

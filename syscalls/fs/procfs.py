@@ -217,7 +217,7 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     kernel.text(b"cap_last_cap", _constant(b"%d\n" % LX_CAP_LAST))
     kernel.text(b"ngroups_max", _constant(b"65536\n"))
     kernel.text(b"pid_max", _constant(b"%d\n" % PID_MAX), 0o644)
-    kernel.text(b"ns_last_pid", lambda: b"%d\n" % max(machine.procs, default=1))
+    kernel.add(b"ns_last_pid", _ZoneNumber(kernel.vfs, machine, "last_pid"))
     for name, value in proctext.SYS_KERNEL.items():
         _setting(kernel, name, value)
     from syscalls.fs import procipc

@@ -9,6 +9,7 @@ import pytest
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm.mman import PROT_EXEC, PROT_READ
 from lxemu.kernel.signal import (
+    SI_KERNEL,
     SIGBUS,
     SIGCHLD,
     SIGCONT,
@@ -117,10 +118,16 @@ def test_vsyscall_error_is_a_linux_number(pair, lwp):
 
 def test_other_faults_are_not_vsyscalls(pair, lwp):
     assert not pair[0].pagefault(lwp, 0xFFFFFFFFFF600000, PROT_READ)
-    assert not pair[0].pagefault(lwp, 0xFFFFFFFFFF600010, PROT_EXEC)
+    assert not pair[0].pagefault(lwp, 0xFFFFFFFFFF601000, PROT_EXEC)
     assert not pair[1].pagefault(lwp, 0xFFFFFFFFFF600000, PROT_EXEC)
     lwp.q[4] = 0x1000
     assert not pair[0].pagefault(lwp, 0xFFFFFFFFFF600000, PROT_EXEC)
+
+
+def test_no_call_in_the_vsyscall_page_is_sigsegv_from_the_kernel(pair, lwp):
+    assert pair[0].pagefault(lwp, 0xFFFFFFFFFF600010, PROT_EXEC)
+    info = lwp.sigq.take(SIGSEGV)
+    assert (info.code, info.addr) == (SI_KERNEL, 0)
 
 
 # -- the end of an lwp ----------------------------------------------------------------------------
