@@ -17,6 +17,8 @@ OPERATIONS = (
     ("pipe_round_trip", 20_000),
     ("fork_wait", 1_000),
     ("fork_exec_wait", 200),
+    ("cond_round_trip", 20_000),
+    ("thread_create_join", 4_000),
 )
 
 

@@ -54,6 +54,22 @@ def _api(reg: int, doc: str, bits: int = 64) -> property:
     return property(read, write, doc=doc)
 
 
+def _base(reg: int, doc: str) -> property:
+    """Make a property for a segment base, which is quick to write while another lwp is live."""
+
+    def read(self: Context) -> int:
+        return self.engine.read(self, reg)
+
+    def write(self: Context, value: int) -> None:
+        offset = self.engine.bases[reg]
+        if offset is None or self.engine.live is self:
+            self.engine.write(self, reg, value)
+        else:
+            c_uint64.from_buffer(self.buf, offset).value = value
+
+    return property(read, write, doc=doc)
+
+
 def _segment(reg: int, doc: str) -> property:
     def read(self: Context) -> int:
         return self.engine.read(self, reg) & 0xFFFF
@@ -128,8 +144,8 @@ class Context:
     es = _segment(uc.REG_ES, "Selector of the extra segment, likewise.")
     fs = _segment(uc.REG_FS, "Selector of FS; writing loads the base from the descriptor.")
     gs = _segment(uc.REG_GS, "Selector of GS, likewise.")
-    fs_base = _api(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
-    gs_base = _api(uc.REG_GS_BASE, "Base address of GS.")
+    fs_base = _base(uc.REG_FS_BASE, "Base address of FS (the 64-bit thread pointer).")
+    gs_base = _base(uc.REG_GS_BASE, "Base address of GS.")
     cr2 = _api(uc.REG_CR2, "Address of the last page fault.")
 
     def control(self) -> dict[str, int]:

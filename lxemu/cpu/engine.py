@@ -134,6 +134,11 @@ class Engine:
             b.check(self._save(self._scratch), "uc_context_save")
             return self._scratch.raw
 
+        #: Where a saved context has the bases of FS and GS.
+        self.bases = {
+            reg: private.find_base(b, self.handle, reg, save)
+            for reg in (uc.REG_FS_BASE, uc.REG_GS_BASE)
+        }
         state, layout = private.find_blob(b, self.handle, save)
         self.blob = layout or private.BlobLayout(state, 0, 0, 0)
         self._layout_known = layout is not None

@@ -83,6 +83,21 @@ def find_blob(
     return state, known if known is not None and known.state == state else None
 
 
+def find_base(
+    binding: Binding, handle: ctypes.c_void_p, reg: int, save: Callable[[], bytes]
+) -> int | None:
+    """Return where the base of a segment is in a saved context; None if that is not certain."""
+    places: set[int] = set()
+    for value in (0x5EED_1122_3344, 0x5EED_5566_7788):
+        binding.write_reg(handle, reg, value)
+        blob, pattern = save(), struct.pack("<Q", value)
+        if blob.count(pattern) != 1:
+            return None
+        places.add(blob.index(pattern))
+    binding.write_reg(handle, reg, 0)
+    return places.pop() if len(places) == 1 else None
+
+
 def search_exception_words(state: int, before: bytes, fault: bytes, software: bytes) -> BlobLayout:
     """Find the words of the last exception by what two known exceptions change.
 

@@ -21,6 +21,8 @@ from lxemu.kernel.mm.mmu import Mmu
 from lxemu.kernel.mm.page import ZEROES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lxemu.kernel.mm.page import PhysMem
 
 __all__ = ["PTE_BITS", "PTE_BITS_RO", "PTE_P", "PTE_PFN", "PTE_W", "SW_ANON", "Hat", "Mmu"]
@@ -160,12 +162,20 @@ class Hat:
         if self.npages != before and self.mmu.live is self:
             self.flush()
 
+    def _entries(self, index: int, count: int) -> Sequence[int]:
+        """Return *count* entries of a leaf table; none at all when all of them are empty."""
+        phys, size = self.phys, count << 3
+        if bytes(phys.ram[index << 3 : (index << 3) + size]) == ZEROES[:size]:
+            return ()
+        entries: list[int] = phys.q[index : index + count].tolist()
+        return entries
+
     def _drop(self, index: int, count: int) -> int:
         """Release the frames of *count* entries at *index* (left as they are); return how many."""
         phys = self.phys
         refs = phys.refs
         freed: list[int] = []
-        ptes = list(filter(None, phys.q[index : index + count].tolist()))
+        ptes = list(filter(None, self._entries(index, count)))
         for pte in ptes:
             pfn = pte >> 12 & PTE_PFN
             left = refs[pfn] - 1
@@ -209,7 +219,7 @@ class Hat:
             index = self.leaves[key]
             first = index + (max(start - base, 0) >> PAGESHIFT)
             last = index + (min(end - base, _LEAF_SPAN) >> PAGESHIFT)
-            for i, pte in enumerate(q[first:last].tolist(), first):
+            for i, pte in enumerate(self._entries(first, last - first), first):
                 if not pte:
                     continue
                 pfn = pte >> 12 & PTE_PFN
