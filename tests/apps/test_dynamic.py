@@ -51,6 +51,30 @@ with tempfile.TemporaryDirectory() as d:
     open(os.path.join(d, 'f'), 'w').write('x' * 100000); print(os.stat(os.path.join(d, 'f')).st_size)
 print(hashlib.sha256(b'x' * 1000000).hexdigest(), flush=True); signal.raise_signal(signal.SIGTERM)
 """
+PY_ASYNCIO = """
+import asyncio
+async def handle(r, w):
+    while data := await r.read(1000): w.write(data.upper()); await w.drain()
+    w.close()
+async def client(n):
+    r, w = await asyncio.open_unix_connection('s'); w.write(b'hello %d' % n); w.write_eof()
+    return await r.read()
+async def main():
+    server = await asyncio.start_unix_server(handle, 's')
+    print(await asyncio.gather(*[client(n) for n in range(20)])); server.close()
+    p = await asyncio.create_subprocess_exec('cat', stdin=-1, stdout=-1)
+    print(await p.communicate(b'through cat'), p.returncode)
+asyncio.run(main())
+"""
+PY_MULTIPROCESSING = """
+import multiprocessing as mp
+def double(c):
+    while (x := c.recv()) is not None: c.send(x * 2)
+if __name__ == '__main__':
+    a, b = mp.Pipe(); p = mp.Process(target=double, args=(b,)); p.start()
+    a.send(21); print(a.recv()); a.send('ab' * 1000); print(len(a.recv())); a.send(None); p.join()
+    q = mp.Queue(); p = mp.Process(target=q.put, args=([1, 'two'],)); p.start(); print(q.get()); p.join()
+"""
 GIT = """
 git init -q r && cd r && git config user.email a@b && git config user.name n && echo text > f
 git add f && GIT_AUTHOR_DATE='1000000000 +0000' GIT_COMMITTER_DATE='1000000000 +0000' git commit -q -m first && git log --format='%H %s'
@@ -80,6 +104,8 @@ CASES: dict[str, list[str]] = {
     "python_json": ["python3", "-c", PY_JSON],
     "python_threads": ["python3", "-c", PY_THREADS],
     "python_subprocess": ["python3", "-c", PY_SUBPROCESS],
+    "python_asyncio_unix": ["python3", "-c", PY_ASYNCIO],
+    "python_multiprocessing": ["python3", "-c", PY_MULTIPROCESSING],
     "awk": ["awk", "-F:", "{ n[$7]++ } END { for (s in n) print n[s], s | \"sort\" }", "/etc/passwd"],
     "make_version": ["make", "--version"],
     "make": ["sh", "-c", MAKE],
