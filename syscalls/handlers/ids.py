@@ -70,7 +70,8 @@ def setpgid(lwp: Lwp, pid: Pid, pgid: Pid) -> int:
         raise KernelError(Errno.EINVAL)
     target: Proc | None = caller if pid == 0 else lwp.machine.procs.get(pid)
     if target is None:
-        raise KernelError(Errno.ESRCH)
+        # A thread is somebody, but leads no process.
+        raise KernelError(Errno.EINVAL if pid in lwp.machine.lwp_by_tid else Errno.ESRCH)
     session.setpgid(caller, target, pgid or target.pid)
     return 0
 

@@ -68,31 +68,34 @@ def ends_with(child, keys: str, status: int) -> None:
     assert status == child.exitstatus
 
 
+def begin(shell, seconds: int) -> None:
+    """Start a job in the foreground that lasts, and wait until it has begun."""
+    answer(shell, f"sh -c 'echo up; exec sleep {seconds}'", "up")
+
+
 def use_jobs(shell) -> None:
     """Do what one does with jobs in bash."""
     shell.expect_exact(PROMPT)
-    shell.send("sleep 100\r")
-    time.sleep(1)
+    begin(shell, 100)
     shell.send("\x1a")
-    shell.expect(r"\[1\]\+  Stopped +sleep 100\r\n")
+    shell.expect(r"\[1\]\+  Stopped +sh -c '.*sleep 100'\r\n")
     answer(shell, "echo status $?", "status 148")
     shell.send("jobs\r")
-    shell.expect(r"\[1\]\+  Stopped +sleep 100\r\n")
+    shell.expect(r"\[1\]\+  Stopped +sh -c '.*sleep 100'\r\n")
     shell.send("bg\r")
-    shell.expect_exact("[1]+ sleep 100 &\r\n")
-    shell.send("sleep 50\r")
-    time.sleep(1)
+    shell.expect(r"\[1\]\+ sh -c '.*sleep 100' &\r\n")
+    begin(shell, 50)
     shell.send("\x03")
     answer(shell, "echo status $?", "status 130")
     shell.send("jobs\r")  # only the job in the foreground has been killed
-    shell.expect(r"\[1\]\+  Running +sleep 100 &\r\n")
+    shell.expect(r"\[1\]\+  Running +sh -c '.*sleep 100' &\r\n")
     shell.send("fg\r")
-    shell.expect(r"[\r\n]sleep 100\r\n")
+    shell.expect(r"[\r\n]sh -c '.*sleep 100'\r\n")
     time.sleep(0.5)
     shell.send("\x1a")
     shell.expect("Stopped")
     shell.send("kill %1; wait; jobs\r")
-    shell.expect(r"\[1\]\+  Terminated +sleep 100\r\n")
+    shell.expect(r"\[1\]\+  Terminated +sh -c '.*sleep 100'\r\n")
 
 
 @needs("bash")
@@ -119,13 +122,11 @@ def test_bash_controls_jobs_on_a_terminal_of_the_guest(start):
 def test_busybox_shell_on_a_terminal_of_the_guest(start, abi):
     shell = start("script", "-qec", f"{busybox(abi)} sh", "/dev/null")
     answer(shell, "tty", "/dev/pts/0")
-    shell.send("sleep 100\r")
-    time.sleep(0.7)
+    begin(shell, 100)
     shell.send("\x1a")
-    shell.expect(r"\[1\]\+  Stopped +sleep 100\r\n")
+    shell.expect(r"\[1\]\+  Stopped +sh -c .*sleep 100.*\r\n")
     answer(shell, "kill %1; fg; echo status $?", "status 143")
-    shell.send("sleep 100\r")
-    time.sleep(0.7)
+    begin(shell, 100)
     shell.send("\x03")
     answer(shell, "echo status $?", "status 130")
     ends_with(shell, "exit 4", 4)
@@ -156,6 +157,19 @@ def test_busybox_vi_edits_and_saves(start, tmp_path, abi):
     vi.expect(pexpect.EOF)
 
     assert text.read_text() == "<ne\nthree\nnew line\n"
+
+
+@needs("script")
+@pytest.mark.busybox("x86_64")
+def test_vi_edits_and_saves_on_a_terminal_of_the_guest(start, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("one\ntwo\n")
+    vi = start("script", "-qec", f"{busybox('x86_64')} vi {text}", "/dev/null", volume=True)
+    vi.expect_exact("two")
+    type_slowly(vi, "jAand more\x1b", ":wq\r")
+    vi.expect(pexpect.EOF)
+
+    assert text.read_text() == "one\ntwoand more\n"
 
 
 @needs("vim")
