@@ -8,7 +8,7 @@ IP_RECVERR it is kept with the datagram that it is about.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import in_
@@ -63,11 +63,28 @@ if TYPE_CHECKING:
     from lxemu.kernel.net.sockaddr import Sockaddr
     from lxemu.kernel.vfs.file import File
 
+#: What IPv4 sees of a socket that has an IPv6 address.
+_LOOPBACK4_OF_6 = b"\x7f\0\0\x06"
+#: How much of a datagram comes back with an ICMP error, which has to fit 576 (or 1280) bytes.
+_QUOTED4, _QUOTED6 = 520, 1184
 _RD = POLLIN | POLLRDNORM
-#: What a datagram costs of a receive buffer beside its bytes.
-_OVERHEAD = 384
+#: What a datagram costs of a receive buffer beside its bytes, as the reference system counts.
+_HEADERS, _OVERHEAD = 59, 320
 _DESCRIPTOR = 256
+_SMALL, _LARGE = 576, 16384
+#: What is before the payload in an ICMP error: its header and those of the datagram.
+_ICMP_HEADERS = 36
 _PAGE = 4096
+
+
+def _cost(size: int) -> int:
+    """Return what `size` bytes of payload take: memory comes in powers of two, or in pages."""
+    size = (size + _HEADERS + 63 & -64) + _OVERHEAD
+    if size <= _SMALL:
+        return _SMALL + _DESCRIPTOR
+    if size <= _LARGE:
+        return (1 << (size - 1).bit_length()) + _DESCRIPTOR
+    return (size + _PAGE - 1) // _PAGE * _PAGE + _OVERHEAD + _DESCRIPTOR
 
 
 class Datagram(NamedTuple):
@@ -82,11 +99,8 @@ class Datagram(NamedTuple):
     stamp: int
 
     def cost(self) -> int:
-        """Return how much of a receive buffer it takes: memory comes in powers of two."""
-        size = len(self.data) + _OVERHEAD
-        if size <= _PAGE:
-            return max(512, 1 << (size - 1).bit_length()) + _DESCRIPTOR
-        return (size + _PAGE - 1) // _PAGE * _PAGE + _OVERHEAD + _DESCRIPTOR
+        """Return how much of a receive buffer it takes."""
+        return _cost(len(self.data))
 
 
 class QueuedError(NamedTuple):
@@ -95,6 +109,10 @@ class QueuedError(NamedTuple):
     data: bytes
     dst: Endpoint
     error: in_.ExtErr
+
+    def cost(self) -> int:
+        """Return how much of the receive buffer it takes."""
+        return _cost(len(self.data) + _ICMP_HEADERS)
 
 
 class Outgoing(NamedTuple):
@@ -116,6 +134,9 @@ class DatagramSonode(InetSonode):
     ) -> None:
         super().__init__(stack, family, sotype, protocol, cred)
         self.peer: Endpoint | None = None
+        #: Whom an IPv6 socket was connected to: until it is connected again, it takes IPv6 datagrams
+        #: from no other host (the reference system forgets to forget).
+        self.last_peer = b""
         self.queue: deque[Datagram] = deque()
         self.used = 0
         self.dropped = 0
@@ -168,29 +189,27 @@ class DatagramSonode(InetSonode):
         if isinstance(addr, OtherAddr) and addr.family == AF_UNSPEC:
             self._disconnect()
             return
+        self.autobind()
         dst = self.destination(addr)
         if self.stack.is_broadcast(dst.host) and not self.options.get(SO_BROADCAST, 0):
             raise KernelError(Errno.EACCES)
         source = self.local_host()
         if is_any(source):
             source = self.source_for(dst.host)
-        self.autobind()
+        elif len(source) == 4 != len(dst.host):
+            raise KernelError(Errno.EAFNOSUPPORT)
         if is_any(self.local_host()):
             self.set_local_host(source)
         self.peer = dst
-        self.so_error = None
-        self.connected()
-
-    def connected(self) -> None:
-        """Note that `peer` has changed."""
+        self.last_peer = b""
 
     def _disconnect(self) -> None:
+        if self.peer is not None and self.family != AF_INET:
+            self.last_peer = as_v6(self.peer.host)
         self.peer = None
-        self.so_error = None
         if not self.host_locked and self.binding is not None:
             self.set_local_host(self.any_host())
         self.unbind()
-        self.connected()
 
     def destination(self, addr: Sockaddr) -> Endpoint:
         """Return where an address leads. The unspecified one means this machine.
@@ -269,6 +288,10 @@ class DatagramSonode(InetSonode):
                 tos = message.data & 0xFF
         if is_any(src):
             src = self.source_for(dst.host) if netif is None else self._source_on(netif, dst)
+        elif len(src) != len(dst.host):
+            if not v4:
+                raise KernelError(Errno.EAFNOSUPPORT)
+            src = _LOOPBACK4_OF_6
         return Outgoing(data, src, dst, netif, ttl, tos)
 
     def _pktinfo(
@@ -292,26 +315,41 @@ class DatagramSonode(InetSonode):
         return addr.host if addr is not None else self.source_for(dst.host)
 
     def failed(self, errno: Errno, out: Outgoing, kind: int, code: int, *, hard: bool) -> None:
-        """Take an error that came back for a datagram (an ICMP message of `kind` and `code`)."""
+        """Take an error that came back for a datagram (an ICMP message of `kind` and `code`).
+
+        It finds a connected socket only when it is about that one's peer.
+        """
+        if not self.hears(out.dst):
+            return
         v4 = len(out.dst.host) == 4
         key = (IPPROTO_IP, in_.IP_RECVERR) if v4 else (IPPROTO_IPV6, in_.IPV6_RECVERR)
         if self.ipopts.get(key):
             origin = in_.EE_ORIGIN_ICMP if v4 else in_.EE_ORIGIN_ICMP6
             error = in_.ExtErr(errno, origin, kind, code, 0, out.dst.host)
-            self.errors.append(QueuedError(out.data, out.dst, error))
+            queued = QueuedError(out.data[: _QUOTED4 if v4 else _QUOTED6], out.dst, error)
+            if self.used + queued.cost() < self.rcvbuf:
+                self.used += queued.cost()
+                self.errors.append(queued)
         elif not hard or self.peer is None:
             return
         self.so_error = errno
         self.wake_readers(POLLERR | _RD)
 
+    def hears(self, src: Endpoint) -> bool:
+        """Return whether what comes from `src` can be for this socket."""
+        if self.peer is not None:
+            return self.peer == src
+        return not self.last_peer or len(src.host) == 4 or self.last_peer == src.host
+
     # -- receiving --------------------------------------------------------------------------------
 
     def deliver(self, datagram: Datagram) -> bool:
         """Put a datagram into the queue; False when there is no room for it."""
-        if self.used > self.rcvbuf:
+        cost = datagram.cost()
+        if self.used and self.used + cost > self.rcvbuf:
             self.dropped += 1
             return False
-        self.used += datagram.cost()
+        self.used += cost
         self.queue.append(datagram)
         self.wake_readers(_RD)
         return True
@@ -329,20 +367,21 @@ class DatagramSonode(InetSonode):
             self.take_error()
             if queue:
                 break
-            if self.shut & RCV_SHUTDOWN:
-                return Received(b"")
             if nonblock:
                 raise KernelError(Errno.EAGAIN)
+            if self.shut & RCV_SHUTDOWN:
+                return Received(b"")
             if not waited:
                 waited, deadline = True, self.until(self.rcvtimeo)
             self.wait(self.cv_read, deadline)
+        self.looked()
         datagram, offset = queue[0], 0
         if flags & MSG_PEEK:
             if self.peek_off >= 0:
                 datagram, offset = self._peek_at(self.peek_off)
         else:
             queue.popleft()
-            self.used -= datagram.cost()
+            self.taken(datagram.cost())
         data = datagram.data[offset : offset + size]
         if self.peek_off >= 0:
             self.peek_off += len(data) if flags & MSG_PEEK else -len(datagram.data)
@@ -355,6 +394,13 @@ class DatagramSonode(InetSonode):
             MSG_TRUNC if full > size else 0,
             full,
         )
+
+    def looked(self) -> None:
+        """Note that somebody looks at the queue, which is not empty."""
+
+    def taken(self, cost: int) -> None:
+        """Give back what a datagram cost of the buffer."""
+        self.used -= cost
 
     def _peek_at(self, offset: int) -> tuple[Datagram, int]:
         """Return the datagram that byte `offset` of the queue is in, and where in it."""
@@ -373,6 +419,7 @@ class DatagramSonode(InetSonode):
         if not self.errors:
             raise KernelError(Errno.EAGAIN)
         found = self.errors.popleft()
+        self.used -= found.cost()
         following = self.errors[0].error.errno if self.errors else None
         self.so_error = Errno(following) if following is not None else None
         v4 = self.family == AF_INET
@@ -441,7 +488,10 @@ class DatagramSonode(InetSonode):
 
     def inq(self) -> int:
         """Return the length of the next datagram."""
-        return len(self.queue[0].data) if self.queue else 0
+        if not self.queue:
+            return 0
+        self.looked()
+        return len(self.queue[0].data)
 
     def outq(self) -> int:
         """Return 0: what is sent is gone at once."""
@@ -473,6 +523,13 @@ class DatagramSonode(InetSonode):
         self.queue.clear()
         self.release()
 
+    def setsockopt(self, level: int, name: int, value: Any, cred: Cred) -> None:
+        """Set an option; who wants no queued errors any more loses those that there are."""
+        super().setsockopt(level, name, value, cred)
+        if not value and (level, name) in _RECVERR:
+            self.used -= sum(error.cost() for error in self.errors)
+            self.errors.clear()
+
     def release(self) -> None:
         """Be found no more."""
 
@@ -486,6 +543,7 @@ class DatagramSonode(InetSonode):
         return bool(self.ipopts.get((level, name), 1)) and group in netif.groups
 
 
+_RECVERR = frozenset(((IPPROTO_IP, in_.IP_RECVERR), (IPPROTO_IPV6, in_.IPV6_RECVERR)))
 _PKTINFO = frozenset(((IPPROTO_IP, in_.IP_PKTINFO), (IPPROTO_IPV6, in_.IPV6_PKTINFO)))
 _HOPS = frozenset(((IPPROTO_IP, in_.IP_TTL), (IPPROTO_IPV6, in_.IPV6_HOPLIMIT)))
 _CLASS = frozenset(((IPPROTO_IP, in_.IP_TOS), (IPPROTO_IPV6, in_.IPV6_TCLASS)))

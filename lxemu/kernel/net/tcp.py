@@ -43,6 +43,7 @@ from lxemu.kernel.net.tcpconn import (
     TCPS_CLOSING,
     TCPS_ESTABLISHED,
     TCPS_FIN_WAIT_1,
+    TCPS_FIN_WAIT_2,
     TCPS_LAST_ACK,
     TCPS_LISTEN,
     TCPS_SYN_RCVD,
@@ -77,13 +78,24 @@ if TYPE_CHECKING:
 _RD = POLLIN | POLLRDNORM
 _OPEN = frozenset((TCPS_ESTABLISHED, TCPS_CLOSE_WAIT))
 _HANDSHAKE = frozenset((TCPS_SYN_SENT, TCPS_SYN_RCVD))
+#: States in which giving a connection up breaks it, which is told as an error.
+_NEEDS_RESET = frozenset(
+    (
+        TCPS_SYN_SENT,
+        TCPS_SYN_RCVD,
+        TCPS_ESTABLISHED,
+        TCPS_CLOSE_WAIT,
+        TCPS_FIN_WAIT_1,
+        TCPS_FIN_WAIT_2,
+    )
+)
 _DRAINING = frozenset((TCPS_FIN_WAIT_1, TCPS_CLOSING, TCPS_LAST_ACK))
 _SECOND = 1_000_000_000
 #: Half of what a receive buffer may grow to.
 _MAX_LOWAT = 3 << 20
 
 # How far connect is, from the socket's point of view (sys/socketvar.h SS_*).
-_UNCONNECTED, _CONNECTING, _CONNECTED = range(3)
+_UNCONNECTED, _CONNECTING, _CONNECTED, _DISCONNECTING = range(4)
 
 
 def _caller() -> Lwp | None:
@@ -189,6 +201,8 @@ class TcpSonode(InetSonode):
         pending = Errno.EALREADY
         if self.progress == _CONNECTED:
             raise KernelError(Errno.EISCONN)
+        if self.progress == _DISCONNECTING:
+            raise KernelError(Errno.EINVAL)
         if self.progress == _UNCONNECTED:
             if self.conn.state != TCPS_CLOSED:
                 raise KernelError(Errno.EISCONN)
@@ -199,7 +213,7 @@ class TcpSonode(InetSonode):
         conn = self.conn
         self._wait_handshake(conn, self.until(self.sndtimeo), nonblock, pending)
         if conn.state == TCPS_CLOSED:
-            error = conn.error or Errno.ECONNABORTED
+            error, conn.error = conn.error or Errno.ECONNABORTED, None
             self._disconnect()
             raise KernelError(error)
         self.progress = _CONNECTED
@@ -261,6 +275,7 @@ class TcpSonode(InetSonode):
     def _disconnect(self) -> None:
         """Give the connection up: the socket is as new, but for an address it was bound to."""
         old = self.conn
+        broken = old.state in _NEEDS_RESET
         binding = old.binding
         if old.listener is not None:
             self._stop_listening(old)
@@ -280,6 +295,7 @@ class TcpSonode(InetSonode):
         old.close(hard=True)
         conn.inode, conn.uid = self.nodeid, self.uid
         self._set_up(conn)
+        conn.error = Errno.ECONNRESET if broken else old.error
         self.progress = _UNCONNECTED
         self.pollhead.wakeup(_RD | POLLOUT | POLLHUP)
 
@@ -479,7 +495,7 @@ class TcpSonode(InetSonode):
 
     def _receive(self, conn: TcpConn, size: int, flags: int, nonblock: bool) -> Received:
         peek = flags & MSG_PEEK != 0
-        target = size if flags & MSG_WAITALL else min(self.rcvlowat, size) or 1
+        target = (size if flags & MSG_WAITALL else min(self.rcvlowat, size)) or 1
         start = max(self.peek_off, 0) if peek else 0
         parts: list[bytes] = []
         got = 0
@@ -590,8 +606,9 @@ class TcpSonode(InetSonode):
         """End a direction. Raises EINVAL, ENOTCONN."""
         bits = shutdown_bits(how)
         conn = self.conn
-        if self.progress == _CONNECTING and conn.state not in (*_HANDSHAKE, TCPS_CLOSED):
-            self.progress = _CONNECTED
+        if self.progress == _CONNECTING:
+            open_ = conn.state not in (*_HANDSHAKE, TCPS_CLOSED)
+            self.progress = _CONNECTED if open_ else _DISCONNECTING
         if conn.state == TCPS_LISTEN:
             if bits & RCV_SHUTDOWN:
                 self._disconnect()

@@ -235,8 +235,10 @@ class TcpConn:
         if peer is None:
             return
         if peer.rcv_shut and peer.state in _SENT_FIN:
-            # Data for one who has said that it reads no more.
-            peer.abort()
+            # Data for one who has said that it reads no more: both sides find a reset.
+            self.peer = peer.peer = None
+            peer.reset_came()
+            self.reset_came()
             return
         if peer.state == TCPS_CLOSED:
             self.peer = None
@@ -345,7 +347,7 @@ class TcpConn:
 
         An urgent byte at the reading position is not in the stream, unless it is wanted in line.
         """
-        if self.urg < 0:
+        if self.urg < 0 or not size:
             return self.take(size, peek=peek, skip=skip)
         ahead = self.urg - self.copied - skip
         if ahead > 0:

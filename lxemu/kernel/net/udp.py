@@ -45,6 +45,10 @@ class UdpSonode(DatagramSonode):
         self.cork = False
         self.corked: tuple[Endpoint, bytearray] | None = None
         self.segment = 0
+        #: A reader takes what there is in one go; what that cost of the buffer comes back when the
+        #: `batch` is read to its end, or a quarter of the buffer at a time.
+        self.batch = 0
+        self.owed = 0
         #: What sends to and receives from the host's network, once something has gone there.
         self.outside: Any = None
 
@@ -89,6 +93,19 @@ class UdpSonode(DatagramSonode):
             self.outside.close()
             self.outside = None
 
+    def looked(self) -> None:
+        """Take all that has come as the next batch, when the last one has been read."""
+        if not self.batch:
+            self.batch = len(self.queue)
+
+    def taken(self, cost: int) -> None:
+        """Give back what datagrams cost of the buffer, several at a time."""
+        self.batch -= 1
+        self.owed += cost
+        if not self.batch or self.owed >= self.rcvbuf >> 2:
+            self.used -= self.owed
+            self.owed = 0
+
     # -- sending ----------------------------------------------------------------------------------
 
     def check_message(self, size: int) -> None:
@@ -109,6 +126,7 @@ class UdpSonode(DatagramSonode):
         Raises EDESTADDRREQ, EINVAL (port 0), EMSGSIZE, ENETUNREACH, EACCES, EPIPE, and the error
         that an earlier datagram has met.
         """
+        self.autobind()
         self.check_message(len(data))
         if self.corked is not None:
             return self._uncork(data, flags)
@@ -117,7 +135,6 @@ class UdpSonode(DatagramSonode):
             raise KernelError(Errno.EINVAL)
         limit = MAX_PAYLOAD4 if len(dst.host) == 4 else MAX_PAYLOAD6
         out = self.outgoing(bytes(data), dst, control)
-        self.autobind()
         self.check_state(dst.host)
         if len(data) > limit:
             raise KernelError(Errno.EMSGSIZE)
@@ -232,11 +249,9 @@ def receiver(ports: PortTable, src: Endpoint, dst: Endpoint) -> UdpSonode | None
     for binding in ports.at(dst.port):
         so = binding.owner
         score = binding.score(dst.host)
-        if not score:
+        if not score or not so.hears(src):
             continue
         if so.peer is not None:
-            if so.peer != src:
-                continue
             score += 8
         if score > top:
             best, top = [so], score
@@ -262,7 +277,7 @@ def send_to_all(
             continue
         if not is_any(binding.host) and binding.host != host:
             continue
-        if so.peer is not None and so.peer != src:
+        if not so.hears(src):
             continue
         if group and not so.in_group(host, src.host, netif):
             continue
