@@ -58,6 +58,9 @@ _NAMELEN = {64: 8, 32: 4}
 _CONTROLLEN = {64: 40, 32: 20}
 _FLAGS = {64: 48, 32: 24}
 
+#: A message that is longer is looked at before its bytes are: it may be too long for its protocol.
+_LONG = 1 << 15
+
 
 # -- sending --------------------------------------------------------------------------------------
 
@@ -160,9 +163,10 @@ def _send(
     """Send the bytes of *vector*: a message in one, a long stream in pieces."""
     nonblock = file.flags & O_NONBLOCK != 0 or flags & MSG_DONTWAIT != 0
     total = vector[0][1] if len(vector) == 1 else sum(size for _, size in vector)
-    if total > CHUNK:
+    stream = so.sotype == SOCK_STREAM
+    if total > CHUNK or (total > _LONG and not stream):
         so.check_message(total)
-    pieces = total > CHUNK and so.sotype == SOCK_STREAM
+    pieces = total > CHUNK and stream
     done = 0
     file.hold()
     try:

@@ -134,8 +134,8 @@ class DatagramSonode(InetSonode):
     ) -> None:
         super().__init__(stack, family, sotype, protocol, cred)
         self.peer: Endpoint | None = None
-        #: Whom an IPv6 socket was connected to: until it is connected again, it takes IPv6 datagrams
-        #: from no other host (the reference system forgets to forget).
+        #: Whom an IPv6 socket was connected to: until it is connected again, it takes IPv6
+        #: datagrams from no other host (the reference system forgets to forget).
         self.last_peer = b""
         self.queue: deque[Datagram] = deque()
         self.used = 0
