@@ -21,8 +21,8 @@ MODULES: dict[str, frozenset[str]] = {
     "memory": frozenset({"mm"}),
     "process": frozenset({"process", "exec_", "clone", "wait"}),
     "signal": frozenset({"signal_"}),
-    "network": frozenset({"socket", "net"}),
-    "ipc": frozenset({"ipc", "mqueue"}),
+    "network": frozenset({"socket_", "sockmsg", "sockopt"}),
+    "ipc": frozenset({"shm_", "sem_", "msg_"}),
     "creds": frozenset({"cred", "ids"}),
     "stat": frozenset({"stat"}),
     "clock": frozenset({"time_"}),
@@ -30,6 +30,8 @@ MODULES: dict[str, frozenset[str]] = {
 #: Calls by name that belong to a set besides its modules'.
 NAMES: dict[str, frozenset[str]] = {
     "process": frozenset({"arch_prctl", "kill", "tgkill", "tkill", "exit", "exit_group"}),
+    "ipc": frozenset({"ipc"}),
+    "network": frozenset({"socketcall", "sendfile", "sendfile64"}),
     "pure": frozenset(
         {"getpid", "gettid", "getppid", "getpgrp", "getuid", "geteuid", "getgid", "getegid"}
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lxemu.kernel import signal as k
+from lxemu.observe.select import MODULES, Selection
 from syscalls.abi import trace_text
 from syscalls.abi.trace import Call, Style, errno_native, format_call, native_signal_name
 from syscalls.abi.trace_records import siginfo
@@ -488,3 +489,19 @@ def test_llseek_is_one_offset():
     assert format_call(lwp, i386(), nr, words, "both", 0) == (
         "_llseek(3, -5, [6], SEEK_END)           = 0"
     )
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("personality", [x86_64(), i386()], ids=["x86_64", "i386"])
+def test_every_set_of_calls_holds_some(name, personality):
+    chosen = Selection([f"%{name}"])
+
+    assert any(chosen.wants(personality, row.nr) for row in personality.rows)
+
+
+def test_the_network_set_is_the_socket_calls():
+    chosen = Selection(["%network"])
+    names = {row.name for row in i386().rows if chosen.wants(i386(), row.nr)}
+
+    assert {"socket", "sendmsg", "recvmmsg_time64", "setsockopt", "socketcall"} <= names
+    assert not names & {"read", "shmget", "poll"}
