@@ -94,8 +94,9 @@ def page_fault(lwp: Lwp, error: int, cr2: int) -> None:
             sig, code = SIGBUS, BUS_ADRERR
         trapsig(lwp, SigInfo(sig, code, addr=cr2, trapno=T_PF, err=error))
     except OutOfMemory:
-        lwp.machine.out_of_memory(lwp)
-        die(lwp, SIGKILL, SigInfo(SIGKILL, SI_KERNEL))
+        # The access is made again once somebody has made room.
+        if not lwp.as_.phys.relieve(lwp.as_):
+            die(lwp, SIGKILL, SigInfo(SIGKILL, SI_KERNEL))
 
 
 def _float_code(lwp: Lwp, vector: int) -> int:

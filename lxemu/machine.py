@@ -18,7 +18,7 @@ from lxemu.cpu.engine import Engine
 from lxemu.cpu.loop import user_loop
 from lxemu.errors import ExecFailed, InternalError, LxemuError
 from lxemu.faults import fault
-from lxemu.kernel import sig, unshare
+from lxemu.kernel import oom, sig, unshare
 from lxemu.kernel.clock import Clock, HostClock, VirtualClock
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
@@ -139,6 +139,8 @@ class Machine:
         self.disp = Dispatcher(self.clock)
         self.phys = PhysMem(config.memory)
         self.engine = Engine(self.phys)
+        self.phys.relieve = lambda as_: oom.relieve(self, as_)
+        self.oom_kills = 0
         self.mmu = self.phys.mmu
         self.uwait = UWaitQueues()
         self.aslr = config.aslr
@@ -553,11 +555,12 @@ class Machine:
         """Write a core file; return whether there is one."""
         return lwp.brand.core_dump(lwp, info)
 
-    def out_of_memory(self, lwp: Lwp) -> None:
-        """Say that the machine's memory is used up."""
+    def out_of_memory(self, victim: Proc) -> None:
+        """Say that the machine's memory is used up, and who dies for it."""
+        self.oom_kills += 1
         sys.stderr.write(
             f"lxemu: out of memory ({self.config.memory >> 20} MiB): "
-            f"killed {lwp.proc.comm.decode(errors='replace')} ({lwp.proc.pid})\n"
+            f"killed {victim.comm.decode(errors='replace')} ({victim.pid})\n"
         )
 
     def crash_report(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.oom import badness
 from lxemu.kernel.sig import sigtoproc
 from lxemu.kernel.signal import SI_KERNEL, SIGKILL, SigInfo
 
@@ -181,8 +182,7 @@ class ResGroup:
 
 
 def _badness(proc: Proc) -> int:
-    share: int = proc.oom_score_adj * proc.machine.phys.nframes // 1000
-    return proc.as_.rss + share
+    return badness(proc, proc.machine.phys.nframes)
 
 
 def root_group(zone: Zone) -> ResGroup:

@@ -66,7 +66,18 @@ class FlagTable:
     word, "keep" passes them through unchanged (words whose policy depends on the call).
     """
 
-    __slots__ = ("choices", "from_lx", "name", "others", "rows", "to_lx", "unknown", "zero")
+    __slots__ = (
+        "choices",
+        "from_lx",
+        "mark",
+        "name",
+        "others",
+        "rows",
+        "to_lx",
+        "unknown",
+        "unmarked",
+        "zero",
+    )
 
     def __init__(
         self,
@@ -75,12 +86,17 @@ class FlagTable:
         unknown: str = "einval",
         zero: str = "0",
         others: tuple[Row, ...] = (),
+        mark: int = 0,
+        unmarked: int = 0,
     ) -> None:
         self.name = name
         self.choices = [r for r in rows if isinstance(r, Choice)]
         self.rows: list[Row] = [r for r in rows if not isinstance(r, Choice)]
         self.unknown = unknown
         self.zero = zero
+        #: Kernel bits to set when bits that no row has, other than `unmarked`, were dropped.
+        self.mark = mark
+        self.unmarked = unmarked
         #: Rows of the same name space that this word may not have: known to `text` only.
         self.others = others
         #: Index with a Linux word to get the kernel's; raises KernelError(EINVAL) by policy.
@@ -110,6 +126,8 @@ class FlagTable:
             raise KernelError(Errno.EINVAL)
         if self.unknown == "keep":
             value |= rest
+        elif rest & ~self.unmarked:
+            value |= self.mark
         return value
 
     def translate_out(self, word: int) -> int:

@@ -28,6 +28,8 @@ MAP_TYPE: Final = Choice(
     (3, 3, "MAP_SHARED_VALIDATE"),
     (0, 0, "MAP_FILE"),
 )
+#: Ours: a flag that the kernel does not know was given. Only MAP_SHARED_VALIDATE minds.
+MAP_OTHER: Final = 1 << 23
 #: mmap flags: unknown bits are ignored, a wrong type gives EINVAL in the handler (type 0, 4 to 15).
 MMAP: Final = FlagTable(
     "MAP",
@@ -47,6 +49,8 @@ MMAP: Final = FlagTable(
     (0x10000, 0, "MAP_NONBLOCK"),
     (0x80000, 1 << 22, "MAP_SYNC"),
     unknown="ignore",
+    mark=MAP_OTHER,
+    unmarked=0xFC000000,
 )
 MREMAP: Final = FlagTable(
     "MREMAP",

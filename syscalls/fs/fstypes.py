@@ -264,6 +264,14 @@ def _disk(_lwp: Lwp, source: bytes, _options: Options) -> Vfs:
 
 
 #: By Linux name, in the order of /proc/filesystems.
+def _mqueue(lwp: Lwp, source: bytes, options: Options) -> Vfs:
+    """Return the one file system that has the message queues of the caller."""
+    del source, options
+    from lxemu.kernel.ipc.space import ipc_space
+
+    return ipc_space(lwp.proc).mqueue
+
+
 FS_TYPES: dict[bytes, FsType] = {
     b"sysfs": FsType(_sysfs),
     b"tmpfs": FsType(_tmpfs),
@@ -272,7 +280,7 @@ FS_TYPES: dict[bytes, FsType] = {
     b"devtmpfs": FsType(_devtmpfs, in_userns=False),
     b"devpts": FsType(_devpts),
     b"ramfs": FsType(_ramfs),
-    b"mqueue": FsType(_existing("mqueue")),
+    b"mqueue": FsType(_mqueue),
     b"overlay": FsType(_overlay),
 }
 

@@ -1,4 +1,4 @@
-"""/proc/PID/maps, smaps and mount tables (Linux fs/proc/task_mmu.c, fs/proc_namespace.c)."""
+"""/proc/PID/maps and mount tables (Linux fs/proc/task_mmu.c, fs/proc_namespace.c)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from lxemu.kernel.vfs.vnode import (
 from syscalls.fs.pidtext import fs_of
 
 if TYPE_CHECKING:
-    from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.mm.seg import SegInfo
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.mount import Mount
 
 #: Column where the name of a mapping starts (seq_setwidth in show_vma_header_prefix).
-_NAME_COLUMN = 73
+NAME_COLUMN = 73
 
 
 _MANGLED = frozenset(b" \t\n\\")
@@ -72,7 +71,8 @@ def file_name(seg: SegInfo, proc: Proc) -> bytes:
     return b""
 
 
-def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
+def seg_line(seg: SegInfo, proc: Proc) -> bytes:
+    """Return the line of a mapping, without its end."""
     prot = seg.prot
     bits = "".join(
         letter if prot & bit else "-"
@@ -92,7 +92,7 @@ def _seg_line(seg: SegInfo, proc: Proc) -> bytes:
         f"{dev >> 32:02x}:{dev & 0xFFFFFFFF:02x} {ino} "
     )
     name = file_name(seg, proc)
-    return text.ljust(_NAME_COLUMN).encode() + name if name else text.encode()
+    return text.ljust(NAME_COLUMN).encode() + name if name else text.encode()
 
 
 #: The page that the kernel emulates for old programs: it can be called, not read.
@@ -103,89 +103,8 @@ def maps(proc: Proc) -> bytes:
     """/proc/PID/maps."""
     if proc.zombie:
         return b""
-    text = b"".join(_seg_line(seg, proc) + b"\n" for seg in proc.as_.maps())
+    text = b"".join(seg_line(seg, proc) + b"\n" for seg in proc.as_.maps())
     return text + _VSYSCALL if proc.brand.bits == 64 else text
-
-
-_SMAPS = [
-    "Size",
-    "KernelPageSize",
-    "MMUPageSize",
-    "Rss",
-    "Pss",
-    "Pss_Dirty",
-    "Shared_Clean",
-    "Shared_Dirty",
-    "Private_Clean",
-    "Private_Dirty",
-    "Referenced",
-    "Anonymous",
-    "KSM",
-    "LazyFree",
-    "AnonHugePages",
-    "ShmemPmdMapped",
-    "FilePmdMapped",
-    "Shared_Hugetlb",
-    "Private_Hugetlb",
-    "Swap",
-    "SwapPss",
-    "Locked",
-]
-
-
-def _resident(as_: As, start: int, end: int) -> int:
-    probe = as_.hat.probe
-    return sum(4 for va in range(start, end, 4096) if probe(va))
-
-
-def _smap(as_: As, seg: SegInfo) -> dict[str, int]:
-    """Return the sizes of one mapping in kB; every resident page counts as private."""
-    rss = _resident(as_, seg.start, seg.end)
-    dirty = rss if seg.prot & PROT_WRITE else 0
-    values = dict.fromkeys(_SMAPS, 0)
-    values |= {"Size": (seg.end - seg.start) >> 10, "KernelPageSize": 4, "MMUPageSize": 4}
-    values |= {"Rss": rss, "Pss": rss, "Pss_Dirty": dirty, "Private_Clean": rss - dirty}
-    values |= {"Private_Dirty": dirty, "Referenced": rss}
-    values["Anonymous"] = rss if seg.vnode is None else 0
-    return values
-
-
-def _vm_flags(seg: SegInfo) -> str:
-    flags = [name for name, bit in (("rd", 1), ("wr", 2), ("ex", 4)) if seg.prot & bit]
-    if seg.flags & MAP_SHARED:
-        flags.append("sh")
-    return " ".join([*flags, "mr", "mw", "me"])
-
-
-def smaps(proc: Proc) -> bytes:
-    """/proc/PID/smaps."""
-    if proc.zombie:
-        return b""
-    out: list[bytes] = []
-    for seg in proc.as_.maps():
-        out.append(_seg_line(seg, proc))
-        values = _smap(proc.as_, seg)
-        out += [f"{name + ':':<16}{value:>8} kB".encode() for name, value in values.items()]
-        out += [b"THPeligible:           0", f"VmFlags: {_vm_flags(seg)} ".encode()]
-    return b"\n".join(out) + b"\n" if out else b""
-
-
-def smaps_rollup(proc: Proc) -> bytes:
-    """/proc/PID/smaps_rollup: the sums."""
-    if proc.zombie or not proc.as_.segs:
-        return b""
-    total = dict.fromkeys(_SMAPS, 0)
-    first = last = 0
-    for seg in proc.as_.maps():
-        first = first or seg.start
-        last = seg.end
-        for name, value in _smap(proc.as_, seg).items():
-            total[name] += value
-    head = f"{first:08x}-{last:08x} ---p 00000000 00:00 0 ".ljust(_NAME_COLUMN) + "[rollup]\n"
-    rest = "".join(
-        f"{name + ':':<16}{total[name]:>8} kB\n" for name in _SMAPS if "Page" not in name
-    )
-    return (head + rest.replace(f"{'Size:':<16}{total['Size']:>8} kB\n", "")).encode()
 
 
 # -- mounts -------------------------------------------------------------------------------------

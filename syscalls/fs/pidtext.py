@@ -167,21 +167,24 @@ def _escape_comm(name: bytes) -> bytes:
 def _status_memory(proc: Proc) -> list[str]:
     vsize, rss = _memory(proc)
     text = image(proc, "end_code") - image(proc, "start_code")
+    as_ = proc.as_
+    anon = as_.rss_anon * _PAGE
+    stack = as_.segat(as_.start_stack)
     rows = {
         "VmPeak": vsize,
         "VmSize": vsize,
-        "VmLck": 0,
+        "VmLck": as_.locked,
         "VmPin": 0,
-        "VmHWM": max(rss, proc.usage.maxrss),
+        "VmHWM": max(rss, as_.maxrss * _PAGE),
         "VmRSS": rss,
-        "RssAnon": rss,
-        "RssFile": 0,
+        "RssAnon": anon,
+        "RssFile": rss - anon,
         "RssShmem": 0,
-        "VmData": max(0, vsize - text),
-        "VmStk": 132 << 10,
+        "VmData": as_.data_bytes(),
+        "VmStk": stack.size if stack is not None else 0,
         "VmExe": text,
         "VmLib": 0,
-        "VmPTE": 44 << 10,
+        "VmPTE": as_.hat.ntables * _PAGE,
         "VmSwap": 0,
     }
     lines = [f"{name}:\t{value >> 10:>8} kB" for name, value in rows.items()]

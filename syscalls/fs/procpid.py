@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import foreign
+from lxemu.kernel.oom import score
 from lxemu.kernel.poll import POLLERR, POLLIN, POLLPRI, POLLRDNORM, Pollhead
 from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
-from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet
+from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet, smaps
 from syscalls.fs.idmap import IdMap, SetGroups
+from syscalls.fs.pagemap import PageMapFile
 from syscalls.fs.pseudo import OpenText, PseudoDir, PseudoNode, TextFile, TextLink, reader
 
 if TYPE_CHECKING:
@@ -265,6 +267,7 @@ class _Entries:
             b"statm": self.text(lambda: pidtext.statm(proc)),
             b"maps": self.text(lambda: maps.maps(proc), guarded=True),
             b"mem": lambda ino: MemFile(vfs, proc, ino),
+            b"pagemap": lambda ino: PageMapFile(vfs, proc, ino),
             b"cwd": self.jump(lambda: fs.cwd if (fs := pidtext.fs_of(proc)) else None),
             b"root": self.jump(lambda: fs.root if (fs := pidtext.fs_of(proc)) else None),
             b"exe": self.jump(lambda: proc.exe),
@@ -272,12 +275,12 @@ class _Entries:
             b"mountinfo": lambda ino: MountsText(
                 vfs, proc, lambda: maps.mountinfo(proc), 0o444, ino
             ),
-            b"smaps": self.text(lambda: maps.smaps(proc), guarded=True),
-            b"smaps_rollup": self.text(lambda: maps.smaps_rollup(proc), guarded=True),
+            b"smaps": self.text(lambda: smaps.smaps(proc), guarded=True),
+            b"smaps_rollup": self.text(lambda: smaps.smaps_rollup(proc), guarded=True),
             b"wchan": self.text(lambda: b"0"),
             b"schedstat": self.text(lambda: pidtext.schedstat(proc)),
             b"cgroup": self.text(lambda: _cgroup(proc)),
-            b"oom_score": self.text(lambda: b"%d\n" % max(0, 666 + proc.oom_score_adj)),
+            b"oom_score": self.text(lambda: b"%d\n" % score(proc, proc.machine.phys.nframes)),
             b"oom_score_adj": self.text(
                 lambda: b"%d\n" % proc.oom_score_adj,
                 0o644,

@@ -355,7 +355,7 @@ def vmstat(machine: Any) -> bytes:
     return (
         f"nr_free_pages {free}\nnr_anon_pages {used}\nnr_mapped 0\nnr_file_pages 0\nnr_dirty 0\n"
         "nr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n"
-        "pgfault 0\npgmajfault 0\noom_kill 0\n"
+        f"pgfault 0\npgmajfault 0\noom_kill {getattr(machine, 'oom_kills', 0)}\n"
     ).encode()
 
 

@@ -36,7 +36,11 @@ class SysFs(PseudoVfs):
         node0.text(b"cpulist", _line(b"0"))
         node0.text(b"cpumap", _line(b"1"))
         _fill_net(root)
-        root.directory(b"kernel").directory(b"mm")
+        mm = root.directory(b"kernel").directory(b"mm")
+        # The daemon that merges equal pages is not running, and cannot be started.
+        ksm = mm.directory(b"ksm")
+        for name in (b"run", b"pages_shared", b"pages_sharing", b"pages_unshared", b"full_scans"):
+            ksm.text(name, _line(b"0"))
 
 
 def _line(text: bytes) -> Callable[[], bytes]:

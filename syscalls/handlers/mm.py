@@ -13,16 +13,14 @@ from __future__ import annotations
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.mm import memcntl, mman
-from lxemu.kernel.mm.as_ import As
-from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, O_PATH
-from lxemu.kernel.vfs.vnode import VFS_NOEXEC
+from lxemu.kernel.vfs.ops import is_owner
+from lxemu.kernel.vfs.vnode import VFS_NOEXEC, VREG, VWRITE
 from syscalls.abi import (
     Fd,
     HexInt,
     HexLong,
     In,
-    Iovec,
     Madvice,
     Mlock2Flags,
     MlockallFlags,
@@ -31,15 +29,16 @@ from syscalls.abi import (
     MmapProt,
     MremapFlags,
     MsyncFlags,
+    Out,
     OutBuf,
-    Pid,
     Ptr,
     Size,
+    UInt,
     ULong,
-    get_iovec,
     syscall,
 )
-from syscalls.abi.xlat_mm import MMAP
+from syscalls.abi.xlat_mm import MAP_OTHER, MMAP
+from syscalls.records.file import Cachestat, CachestatRange
 
 PAGE = mman.PAGESIZE
 #: personality(2): whatever is readable is executable.
@@ -65,9 +64,11 @@ def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, of
     EBADF, EINVAL, ENOMEM, EACCES, EPERM, ENODEV.
     """
     kind = flags & mman.MAP_TYPE
+    validate = 0
     if kind == _MAP_SHARED_VALIDATE:
-        if flags & _MAP_SYNC:
-            raise KernelError(Errno.EOPNOTSUPP)
+        if flags & mman.MAP_ANON:
+            raise KernelError(Errno.EINVAL)
+        validate = flags & (_MAP_SYNC | mman.MAP_NOREPLACE | MAP_OTHER)
         flags = flags & ~mman.MAP_TYPE | mman.MAP_SHARED
     implied = prot & mman.PROT_READ and lwp.proc.personality & READ_IMPLIES_EXEC
     if flags & mman.MAP_ANON:
@@ -77,6 +78,8 @@ def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, of
     file = lwp.proc.files.get(fd)
     if file.flags & O_PATH:
         raise KernelError(Errno.EBADF)
+    if validate:
+        raise KernelError(Errno.EOPNOTSUPP)
     vnode, noexec = file.vnode, file.name.flags & VFS_NOEXEC
     maxprot = mman.PROT_ALL
     if not file.flags & FREAD:
@@ -90,7 +93,10 @@ def do_mmap(lwp: Lwp, addr: int, length: int, prot: int, flags: int, fd: int, of
     elif implied:
         prot |= mman.PROT_EXEC
     if vnode.map_anon:
-        return lwp.as_.map(addr, length, prot, flags | mman.MAP_ANON, None, 0, name=file.name)
+        if not maxprot & mman.PROT_READ or prot & ~maxprot:
+            raise KernelError(Errno.EACCES)
+        flags |= mman.MAP_ANON
+        return lwp.as_.map(addr, length, prot, flags, None, 0, maxprot=maxprot, name=file.name)
     maxprot = vnode.addmap(prot, flags, maxprot)
     name = file.name
     return lwp.as_.map(
@@ -276,93 +282,40 @@ def remap_file_pages(
     fixed = mman.MAP_SHARED | mman.MAP_FIXED
     offset = pgoff * PAGE
     lwp.as_.map(
-        start, length, seg.prot, fixed, seg.vnode, offset, maxprot=seg.maxprot, name=seg.name
+        start,
+        length,
+        seg.prot,
+        fixed,
+        seg.vnode,
+        offset,
+        maxprot=seg.maxprot,
+        name=seg.name,
+        source=seg.source,
     )
     return 0
 
 
-# -- other processes' memory --------------------------------------------------------------------
+@syscall
+def cachestat(
+    lwp: Lwp, fd: Fd, cstat_range: In[CachestatRange], cstat: Out[Cachestat], flags: UInt
+) -> int:
+    """Count the cached pages of a range of a file (cachestat(2)): EBADF, EFAULT, EPERM, EINVAL.
 
-
-def _foreign_as(lwp: Lwp, pid: int) -> As:
-    """Return the address space of process `pid`: ESRCH, EPERM (ptrace access check)."""
-    from syscalls.handlers.ids import find_proc
-
-    target = find_proc(lwp, pid)
-    if target.zombie:
-        raise KernelError(Errno.ESRCH)
-    if not may_examine(lwp.proc, target):
-        raise KernelError(Errno.EPERM)
-    return target.as_
-
-
-def _ranges(
-    local_iov: In[Iovec], liovcnt: int, remote_iov: In[Iovec], riovcnt: int, flags: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]] | None:
-    """Return the ranges of both sides, None if there is nothing to copy (process_vm_rw).
-
-    EINVAL, EFAULT; the other side is not looked at when the own one is empty.
+    A file in memory is its own storage, and no page of it is ever dirty.
     """
+    file = lwp.proc.files.get(fd)
+    wanted = cstat_range.get()
+    if not file.flags & FWRITE and not is_owner(file.vnode, lwp.proc.cred):
+        try:
+            file.vnode.access(VWRITE, lwp.proc.cred)
+        except KernelError:
+            raise KernelError(Errno.EPERM) from None
     if flags:
         raise KernelError(Errno.EINVAL)
-    local = get_iovec(local_iov, liovcnt)
-    if not any(size for _, size in local):
-        return None
-    remote = get_iovec(remote_iov, riovcnt)
-    return (local, remote) if any(size for _, size in remote) else None
-
-
-def _transfer(source: As, src: list[tuple[int, int]], dest: As, dst: list[tuple[int, int]]) -> int:
-    """Copy between two lists of ranges; EFAULT only if nothing could be copied."""
-    total = 0
-    src, dst = [r for r in src if r[1]], [r for r in dst if r[1]]
-    while src and dst:
-        (at, size), (to, room) = src[0], dst[0]
-        n = min(size, room, 1 << 16)
-        ready = min(source.readable_prefix(at, n), dest.writable_prefix(to, n))
-        if ready:
-            dest.copyout(to, source.copyin(at, ready))
-            total += ready
-        if ready < n:
-            break
-        src[0:1] = [(at + n, size - n)] if size > n else []
-        dst[0:1] = [(to + n, room - n)] if room > n else []
-    else:
-        return total
-    if not total:
-        raise KernelError(Errno.EFAULT)
-    return total
-
-
-@syscall
-def process_vm_readv(
-    lwp: Lwp,
-    pid: Pid,
-    local_iov: In[Iovec],
-    liovcnt: ULong,
-    remote_iov: In[Iovec],
-    riovcnt: ULong,
-    flags: ULong,
-) -> int:
-    """Read another process' memory (process_vm_readv(2)): EINVAL, EFAULT, ESRCH, EPERM."""
-    ranges = _ranges(local_iov, liovcnt, remote_iov, riovcnt, flags)
-    if ranges is None:
-        return 0
-    return _transfer(_foreign_as(lwp, pid), ranges[1], lwp.as_, ranges[0])
-
-
-@syscall
-def process_vm_writev(
-    lwp: Lwp,
-    pid: Pid,
-    local_iov: In[Iovec],
-    liovcnt: ULong,
-    remote_iov: In[Iovec],
-    riovcnt: ULong,
-    flags: ULong,
-) -> int:
-    """Write another process' memory (process_vm_writev(2)): EINVAL, EFAULT, ESRCH, EPERM."""
-    ranges = _ranges(local_iov, liovcnt, remote_iov, riovcnt, flags)
-    if ranges is None:
-        return 0
-    return _transfer(lwp.as_, ranges[0], _foreign_as(lwp, pid), ranges[1])
+    first = wanted.off // PAGE
+    last = (wanted.off + wanted.len - 1) // PAGE if wanted.len else 1 << 64
+    cache = file.vnode.pages if file.vnode.type == VREG else None
+    pages = [i for i in cache.pages if first <= i <= last] if cache is not None else []
+    dirty = sum(i in cache.dirty for i in pages) if cache is not None and cache.stored else 0
+    cstat.put(Cachestat(len(pages), dirty, 0, 0, 0))
+    return 0

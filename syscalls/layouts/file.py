@@ -226,7 +226,14 @@ SELECT_ARGS: Final = Layout(
 SIGSET6: Final = Layout(r.Sigset6, addr=PTR, size=ULONG)
 
 #: Record -> layout, or (x86_64, i386) where they differ by more than the data model.
+CACHESTAT_RANGE: Final = Layout(r.CachestatRange, off=U64, len=U64)
+CACHESTAT: Final = Layout(
+    r.Cachestat, cache=U64, dirty=U64, writeback=U64, evicted=U64, recently_evicted=U64
+)
+
 DEFAULTS: Final[dict[Any, Any]] = {
+    r.CachestatRange: CACHESTAT_RANGE,
+    r.Cachestat: CACHESTAT,
     r.Stat: (STAT_X86_64, STAT64_I386),
     r.Statx: STATX,
     r.Statfs: STATFS,

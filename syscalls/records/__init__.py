@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .file import (
+        Cachestat,
+        CachestatRange,
         EpollEvent,
         FileHandle,
         Flock,
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
 
 #: Topic module of each record.
 TOPICS: dict[str, str] = {
+    "Cachestat": "file",
+    "CachestatRange": "file",
     "CapData": "process",
     "CapHeader": "process",
     "CloneArgs": "process",
@@ -152,6 +156,8 @@ TOPICS: dict[str, str] = {
 
 __all__ = [
     "TOPICS",
+    "Cachestat",
+    "CachestatRange",
     "CapData",
     "CapHeader",
     "CloneArgs",

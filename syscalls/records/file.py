@@ -212,3 +212,20 @@ class Sigset6(NamedTuple):
 
     addr: int
     size: int
+
+
+class CachestatRange(NamedTuple):
+    """Which bytes of a file cachestat(2) is to look at; length 0: to the end."""
+
+    off: int
+    len: int
+
+
+class Cachestat(NamedTuple):
+    """Pages in the cache, by their state."""
+
+    cache: int
+    dirty: int
+    writeback: int
+    evicted: int
+    recently_evicted: int

@@ -213,6 +213,8 @@ def test_layout_equals_compiler(name, bits, header, ctype, prefix, names):
 
 #: Layouts that no user header has: sizes from the kernel's compat headers (arch/x86 asm/compat.h).
 SIZES = {
+    ("file.CACHESTAT_RANGE", 64): 16,
+    ("file.CACHESTAT", 32): 40,
     ("file.STATFS64_I386", 32): 84,
     ("file.EPOLL_EVENT", 32): 12,
     ("file.FLOCK64", 64): 32,

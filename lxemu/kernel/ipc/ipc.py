@@ -162,9 +162,12 @@ class IpcService(Generic[K]):
         return new
 
     def _free_from(self, first: int, end: int, *, wrap: bool) -> int:
-        for slot in (*range(first, end), *(range(min(first, end)) if wrap else ())):
+        for slot in range(first, end):
             if slot not in self._slots:
-                return int(slot)
+                return slot
+        for slot in range(min(first, end) if wrap else 0):
+            if slot not in self._slots:
+                return slot
         raise KernelError(Errno.ENOSPC)
 
     def hide(self, obj: K) -> None:

@@ -186,14 +186,11 @@ class SemService(IpcService[SemSet]):
         self.semmns = 1024000000
         self.semopm = 500
         self.semmni = 32000
+        #: How many semaphores there are in all sets.
+        self.used = 0
 
     def _now(self) -> int:
         return int(self.machine.clock.realtime()) // 1_000_000_000
-
-    @property
-    def used(self) -> int:
-        """How many semaphores there are in all sets."""
-        return sum(len(found.values) for found in self)
 
     def semget(self, proc: Proc, key: int, nsems: int, flags: int) -> int:
         """Find or make a set; return its id. EINVAL, ENOENT, EEXIST, EACCES, ENOSPC."""
@@ -212,7 +209,11 @@ class SemService(IpcService[SemSet]):
             if nsems > len(found.values):
                 raise KernelError(Errno.EINVAL)
 
-        return self.get(key, flags, cred, make, check).id
+        before = len(self)
+        found = self.get(key, flags, cred, make, check)
+        if len(self) != before:
+            self.used += nsems
+        return found.id
 
     def semop(self, proc: Proc, ident: int, ops: Sequence[SemOp], deadline: int | None) -> None:
         """Do all operations at once, waiting until *deadline* (hrtime ns).
@@ -316,6 +317,7 @@ class SemService(IpcService[SemSet]):
         found = self.lookup(ident)
         found.own(proc.cred)
         self.remove(found)
+        self.used -= len(found.values)
         for undo in found.undos:
             del undo.adjust[found]
         found.undos.clear()

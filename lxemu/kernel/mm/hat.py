@@ -21,7 +21,7 @@ from lxemu.kernel.mm.mmu import Mmu
 from lxemu.kernel.mm.page import ZEROES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lxemu.kernel.mm.page import PhysMem
 
@@ -126,6 +126,17 @@ class Hat:
         """Return the entry of *va*, 0 when nothing is mapped."""
         index = self.leaves.get(va >> LEAFSHIFT)
         return 0 if index is None else self.phys.q[index + (va >> PAGESHIFT & 511)]
+
+    def entries(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield (address, entry) of the pages of [start, end) that are mapped."""
+        for key in sorted(self._keys(start, end)):
+            base = key << LEAFSHIFT
+            index = self.leaves[key]
+            first = max(start - base, 0) >> PAGESHIFT
+            last = min(end - base, _LEAF_SPAN) >> PAGESHIFT
+            for i, pte in enumerate(self.phys.q[index + first : index + last].tolist(), first):
+                if pte:
+                    yield base + (i << PAGESHIFT), pte
 
     def _keys(self, start: int, end: int) -> list[int]:
         """Keys of the existing leaf tables that cover any of [start, end)."""
@@ -303,6 +314,11 @@ class Hat:
             if restricted and self.mmu.live is self:
                 self.flush()
         return child
+
+    @property
+    def ntables(self) -> int:
+        """Number of frames that the tables take."""
+        return 1 + len(self._tables) + len(self._dirs) + len(self.leaves)
 
     def peak(self) -> int:
         """Return the largest resident set so far, in pages."""

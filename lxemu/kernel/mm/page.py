@@ -18,6 +18,9 @@ from lxemu.kernel.mm.mman import PAGESHIFT, PAGESIZE
 from lxemu.kernel.mm.mmu import Mmu
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.mm.pagecache import PageCache
 
 ZEROES = bytes(PAGESIZE)
@@ -32,13 +35,19 @@ _TRIM_RUN = 8  # shortest run of frames worth one madvise call
 _LOW_FRAMES = 1 << 20  # frames below 4 GiB, where the root table must be
 
 
+def _no_relief(_as: As) -> bool:
+    """Free nothing: there is no machine."""
+    return False
+
+
 class PhysMem:
     """All guest-visible memory of a machine, and the account of its frames.
 
     ram, mv, q, d, h: the memory as mmap, bytes, 64-bit, 32-bit and 16-bit words (index = pa >>
     shift). address: host address of frame 0, for the engine. nframes: the limit. refs: reference
     count per frame number (list; grows as memory is first touched). xframes: 1 for a frame that
-    was mapped executable: a host write must invalidate its code.
+    was mapped executable: a host write must invalidate its code. relieve: called with the address
+    space that found no frame; True when there may be one now.
     """
 
     __slots__ = (
@@ -46,6 +55,7 @@ class PhysMem:
         "_free",
         "_fresh",
         "_low",
+        "_trim_at",
         "address",
         "caches",
         "d",
@@ -56,6 +66,7 @@ class PhysMem:
         "q",
         "ram",
         "refs",
+        "relieve",
         "xframes",
     )
 
@@ -71,6 +82,8 @@ class PhysMem:
         self.mmu = Mmu()
         self.refs: list[int] = [1]  # frame 0 is never given out: entry 0 means "nothing there"
         self.xframes = bytearray(self.nframes)
+        self.relieve: Callable[[As], bool] = _no_relief
+        self._trim_at = _TRIM_HIGH
         self._free: list[int] = []  # released, contents stale
         self._clean: list[int] = []  # zero; popped in ascending order after a refill
         self._fresh = 1  # first frame never handed to a list
@@ -171,8 +184,10 @@ class PhysMem:
     def pages_free(self, pfns: list[int]) -> None:
         """Free many frames whose counts have reached 0 (never root tables)."""
         self._free += pfns
-        if len(self._free) > _TRIM_HIGH:
+        if len(self._free) > self._trim_at:
             self.trim()
+            # What is left lies in short runs: do not look at it again before there is more.
+            self._trim_at = max(_TRIM_HIGH, 2 * len(self._free))
 
     def page_shared(self, pfn: int) -> bool:
         """Tell whether more than one holder exists."""

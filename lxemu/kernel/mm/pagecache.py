@@ -134,9 +134,15 @@ class PageCache:
         self.dirty.clear()
 
     def _release(self, pfns: list[int]) -> None:
-        rele = self.phys.page_rele
+        refs = self.phys.refs
+        freed: list[int] = []
         for pfn in pfns:
-            rele(pfn)
+            left = refs[pfn] - 1
+            refs[pfn] = left
+            if not left:
+                freed.append(pfn)
+        if freed:
+            self.phys.pages_free(freed)
         if pfns and self.charge is not None:
             self.charge(-len(pfns))
 

@@ -93,12 +93,16 @@ class UserCopy:
         return pa + (addr & _MASK)
 
     def _resolve(self, addr: int, access: int) -> None:
-        try:
-            self.fault(addr, access)
-        except SegFault as err:
-            raise KernelError(Errno.EFAULT) from err
-        except OutOfMemory as err:
-            raise KernelError(Errno.ENOMEM) from err
+        while True:
+            try:
+                self.fault(addr, access)
+            except SegFault as err:
+                raise KernelError(Errno.EFAULT) from err
+            except OutOfMemory as err:
+                if self.phys.relieve(self):  # type: ignore[arg-type]  # As is the only subclass
+                    continue
+                raise KernelError(Errno.ENOMEM) from err
+            return
 
     # -- bytes -----------------------------------------------------------------------------------
 
