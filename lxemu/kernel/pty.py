@@ -318,9 +318,13 @@ class Side(Tty):
             while True:
                 if self.hung(file):
                     raise KernelError(Errno.EIO)
-                done += self.ld.out.write(data[done:] if done else data)
+                put = self.ld.out.write(data[done:] if done else data)
+                done += put
                 if done >= total:
                     return done
+                if put:
+                    # The other side's discipline has taken some of it: there may be room again.
+                    continue
                 if file.flags & O_NONBLOCK:
                     raise KernelError(Errno.EAGAIN)
                 self._cv_write.wait_sig()
