@@ -1,21 +1,23 @@
 """Classic BPF programs over the words of one system call, as seccomp(2) runs them.
 
 `check` refuses what Linux refuses (net/core/filter.c: bpf_check_classic, check_load_and_stores;
-kernel/seccomp.c: seccomp_check_filter). `compile_program` turns a program that has passed into a
-Python function: jumps only go forward, so a chain of ascending blocks needs no interpreter.
+kernel/seccomp.c: seccomp_check_filter). `specialise` runs a program that has passed as far as the
+words that are known take it, most often to its end; what is left it turns into a Python function.
+Jumps only go forward, so a chain of ascending blocks needs no interpreter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import operator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    #: Takes the 16 words of a struct seccomp_data, returns the action word.
-    Program = Callable[[Sequence[int]], int]
+    #: What is left of a program: takes what the words are loaded from, returns the result.
+    Program = Callable[[Any], int]
 
 MAX_INSNS: Final = 4096
 #: struct seccomp_data: nr, arch, instruction pointer, six arguments.
@@ -105,19 +107,88 @@ def _check_memory(program: Sequence[Insn]) -> None:
             known = every
 
 
-def compile_program(program: Sequence[Insn]) -> Program:
-    """Return the function of a checked program.
+class State(NamedTuple):
+    """Where a program stands: next instruction, accumulator, index register, written memory."""
 
-    It reads the words it needs by index, so words that it was not given raise IndexError.
+    pc: int
+    a: int
+    x: int
+    memory: Mapping[int, int]
+
+
+def specialise(
+    program: Sequence[Insn], known: Mapping[int, int], loads: Sequence[str]
+) -> int | Program:
+    """Return the result of a checked program as far as the `known` words decide it.
+
+    If they do not, return a function of one argument `w`; `loads` is the text that loads each word.
     """
+    state = run(program, known)
+    if isinstance(state, int):
+        return state
     names: dict[str, Program] = {}
-    exec(compile(source(program), "<system call filter>", "exec"), names)  # our own source
+    text = _Writer(program, state, known, loads).write()
+    exec(compile(text, "<system call filter>", "exec"), names)  # our own source
     return names["run"]
 
 
-def source(program: Sequence[Insn]) -> str:
-    """Return the Python source of a checked program."""
-    return _Writer(program).write()
+def run(program: Sequence[Insn], known: Mapping[int, int]) -> int | State:
+    """Run a program to its result, or to where it loads a word that is not `known`."""
+    pc = a = x = 0
+    memory: dict[int, int] = {}
+    while True:
+        code, jt, jf, k = program[pc]
+        kind, operand = code & 7, x if code & X else k
+        if kind == RET:
+            return a if code == RET | A else k
+        if kind == JMP:
+            if code == JMP | JA:
+                pc += k
+            else:
+                pc += jt if _holds(code & 0x70, a, operand) else jf
+        elif code == LD | ABS:
+            if k >> 2 not in known:
+                return State(pc, a, x, memory)
+            a = known[k >> 2]
+        elif kind in (LD, LDX):
+            value = {IMM: k, LEN: DATA_SIZE}.get(code & 0xE0, memory.get(k, 0))
+            a, x = (value, x) if kind == LD else (a, value)
+        elif kind in (ST, STX):
+            memory[k] = a if kind == ST else x
+        elif kind == MISC:
+            a, x = (x, x) if code & TXA else (a, a)
+        else:
+            if code == ALU | DIV | X and not x:
+                return 0
+            a = _compute(code & 0xF0, a, operand)
+        pc += 1
+
+
+def _holds(op: int, a: int, operand: int) -> bool:
+    if op == JEQ:
+        return a == operand
+    if op == JSET:
+        return a & operand != 0
+    return a > operand if op == JGT else a >= operand
+
+
+def _compute(op: int, a: int, operand: int) -> int:
+    if op == NEG:
+        return -a & 0xFFFFFFFF
+    return _ARITHMETIC[op](a, operand) & 0xFFFFFFFF
+
+
+_ARITHMETIC: Final[dict[int, Callable[[int, int], int]]] = {
+    ADD: operator.add,
+    SUB: operator.sub,
+    MUL: operator.mul,
+    DIV: operator.floordiv,
+    OR: operator.or_,
+    AND: operator.and_,
+    XOR: operator.xor,
+    LSH: lambda a, n: a << (n & 31),
+    RSH: lambda a, n: a >> (n & 31),
+}
 
 
 _TEXT: Final = {
@@ -134,11 +205,23 @@ _NOT: Final = {JEQ: "a != {}", JGT: "a <= {}", JGE: "a < {}", JSET: "not a & {}"
 
 
 class _Writer:
-    """Writes one function. A block starts where several jumps meet; `t` names the next one."""
+    """Writes the rest of a program as one function.
 
-    def __init__(self, program: Sequence[Insn]) -> None:
+    A block starts where several jumps meet; `t` names the next one.
+    """
+
+    def __init__(
+        self,
+        program: Sequence[Insn],
+        state: State,
+        known: Mapping[int, int],
+        loads: Sequence[str],
+    ) -> None:
         self.program = program
-        self.lines = ["def run(w):", "    a = x = t = 0"]
+        self.start = state.pc
+        self.loads = [hex(known[i]) if i in known else text for i, text in enumerate(loads)]
+        self.lines = ["def run(w):", f"    a, x, t = {state.a:#x}, {state.x:#x}, 0"]
+        self.lines += [f"    m{i} = {value:#x}" for i, value in state.memory.items()]
         #: Blocks that are still to be written, by their first instruction.
         self.blocks: set[int] = set()
         self.entries = [0] * len(program)
@@ -153,7 +236,7 @@ class _Writer:
 
     def write(self) -> str:
         """Return the source."""
-        self._trace(0, "    ")
+        self._trace(self.start, "    ")
         for pc in range(len(self.program)):
             if pc in self.blocks:
                 self.lines.append(f"    if t == {pc}:")
@@ -189,8 +272,8 @@ class _Writer:
             return pc + 1 + k
         if code & 7 == JMP:
             return self._branch(code, k, (pc + 1 + jt, pc + 1 + jf), indent)
-        for line in _plain(code, k):
-            self.lines.append(indent + line)
+        lines = [f"a = {self.loads[k >> 2]}"] if code == LD | ABS else _plain(code, k)
+        self.lines += [indent + line for line in lines]
         return pc + 1
 
     def _branch(self, code: int, k: int, targets: tuple[int, int], indent: str) -> int | None:
@@ -214,8 +297,6 @@ def _plain(code: int, k: int) -> list[str]:
     if code in _TEXT:
         return [_TEXT[code]]
     kind = code & 7
-    if code == LD | ABS:
-        return [f"a = w[{k >> 2}]"]
     if kind in (LD, LDX):
         value = f"m{k}" if code & 0xE0 == MEM else hex(k)
         return [f"{'a' if kind == LD else 'x'} = {value}"]

@@ -1,8 +1,8 @@
 """System call filters: what seccomp(2) puts between a thread and its calls (kernel/seccomp.c).
 
 An lwp with filters has another list of stubs, a `Gate`, so that every other lwp pays nothing. The
-gate asks the filters once for each call number; only when they look further than the number are
-they run at every call.
+gate asks the filters once for each call number; what looks further than the number is compiled for
+that number, and run at every such call.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exit import lwp_exit
 from lxemu.kernel.sig import die, trapsig
 from lxemu.kernel.signal import CLD_KILLED, SIGKILL, SIGSYS, SigInfo
+from syscalls.bpf import specialise
 from syscalls.tracing import filter_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lxemu.kernel.lwp import Lwp
-    from syscalls.bpf import Program
+    from syscalls.bpf import Insn, Program
 
 RET_KILL_PROCESS: Final = 0x80000000
 RET_KILL_THREAD: Final = 0x00000000
@@ -42,6 +43,8 @@ ACTIONS: Final = (
     RET_ALLOW,
 )
 
+_PASSING: Final = (RET_ALLOW, RET_LOG)
+
 MODE_STRICT, MODE_FILTER = 1, 2
 #: AUDIT_ARCH_X86_64 and AUDIT_ARCH_I386, by data model.
 AUDIT_ARCH: Final = {64: 0xC000003E, 32: 0x40000003}
@@ -53,23 +56,22 @@ _PENALTY: Final = 4
 _MAX_ERRNO: Final = 4095
 _SYS_SECCOMP: Final = 1
 _LX_ENOSYS: Final = 38
-_MASK64: Final = (1 << 64) - 1
 
 
 class Filter:
     """One filter and those under it; lwps share the chain, and it never changes.
 
-    With no program it is strict mode.
+    Without instructions it is strict mode.
     """
 
-    __slots__ = ("_gates", "count", "listener", "mode", "path", "prev", "program")
+    __slots__ = ("_gates", "code", "count", "listener", "mode", "path", "prev")
 
-    def __init__(self, program: Program | None, length: int, prev: Filter | None) -> None:
-        self.program = program
+    def __init__(self, code: Sequence[Insn], prev: Filter | None) -> None:
+        self.code = code
         self.prev: Filter | None = prev
-        self.mode = MODE_STRICT if program is None else MODE_FILTER
-        self.count: int = (prev.count if prev is not None else 0) + (program is not None)
-        self.path: int = length + (prev.path + _PENALTY if prev is not None else 0)
+        self.mode = MODE_FILTER if code else MODE_STRICT
+        self.count: int = (prev.count if prev is not None else 0) + bool(code)
+        self.path: int = len(code) + (prev.path + _PENALTY if prev is not None else 0)
         #: Who answers for RET_USER_NOTIF.
         self.listener: Any = None
         self._gates: dict[int, Gate] = {}
@@ -80,21 +82,6 @@ class Filter:
         while node is not None:
             yield node
             node = node.prev
-
-    def decide(self, words: Sequence[int]) -> tuple[int, Filter]:
-        """Return the action that weighs most, and the filter that wants it.
-
-        Raises IndexError when a filter needs more words than it is given.
-        """
-        best, whose, weight = RET_ALLOW, self, RET_ALLOW
-        for node in self.chain():
-            assert node.program is not None
-            action = node.program(words)
-            # The first word is the sign: to kill the process weighs more than all the rest.
-            rank = (action & RET_ACTION ^ 0x80000000) - 0x80000000
-            if rank < weight:
-                best, whose, weight = action, node, rank
-        return best, whose
 
     def gate(self, brand: Any) -> Gate:
         """Return the stubs of a thread of `brand` under these filters."""
@@ -107,18 +94,18 @@ class Filter:
 class Gate:
     """Stands where the list of stubs does: any number leads to `__call__`."""
 
-    __slots__ = ("_allowed", "_clocks", "_known", "_slots", "arch", "brand", "filter", "stubs")
+    __slots__ = ("_allowed", "_clocks", "_loads", "_steps", "arch", "brand", "filter", "stubs")
 
     def __init__(self, chain: Filter, brand: Any) -> None:
         self.filter = chain
         self.brand = brand
         self.stubs: list[Any] = brand.untraced or brand.stubs
         self.arch = AUDIT_ARCH[brand.bits]
-        self._slots = brand.personality.model.slots
+        self._loads = _loads(brand)
         self._clocks = frozenset(brand.clock_calls)
         self._allowed: set[int] = set()
-        #: Number -> (action, filter), or None when it depends on more than the number.
-        self._known: dict[int, tuple[int, Filter] | None] = {}
+        #: Number -> what each filter says of it: an action, or what finds it out.
+        self._steps: dict[int, list[tuple[int | Program, Filter]]] = {}
 
     def __len__(self) -> int:
         return 1 << 32
@@ -145,33 +132,29 @@ class Gate:
     # -- deciding -------------------------------------------------------------------------------
 
     def _passes(self, lwp: Lwp, nr: int) -> bool:
-        action, _ = self._action(lwp, nr)
-        if action & RET_ACTION not in (RET_ALLOW, RET_LOG):
-            return self._from_vdso(lwp, nr)
-        if self._known[nr] is not None:
-            self._allowed.add(nr)
-        return True
+        action = self._action(lwp, nr)[0] & RET_ACTION
+        return action in _PASSING or self._from_vdso(lwp, nr)
 
     def _action(self, lwp: Lwp, nr: int) -> tuple[int, Filter]:
-        try:
-            known = self._known[nr]
-        except KeyError:
-            try:
-                known = self.filter.decide((nr, self.arch))
-            except IndexError:
-                known = None
-            self._known[nr] = known
-        return known if known is not None else self.filter.decide(self._words(lwp, nr))
+        """Return the action that weighs most, and the newest filter that wants it."""
+        steps = self._steps.get(nr) or self._specialise(nr)
+        best, whose, weight = RET_ALLOW, self.filter, RET_ALLOW
+        for step, node in steps:
+            action = step if isinstance(step, int) else step(lwp)
+            # The first bit is the sign: to kill the process weighs more than all the rest.
+            rank = (action & RET_ACTION ^ 0x80000000) - 0x80000000
+            if rank < weight:
+                best, whose, weight = action, node, rank
+        return best, whose
 
-    def _words(self, lwp: Lwp, nr: int) -> list[int]:
-        """Return the words of struct seccomp_data."""
-        q = lwp.q
-        mask = _MASK64 if self.brand.bits == 64 else 0xFFFFFFFF
-        words = [nr, self.arch]
-        for value in (lwp.regs.pc, *(q[slot] for slot in self._slots)):
-            value &= mask
-            words += (value & 0xFFFFFFFF, value >> 32)
-        return words
+    def _specialise(self, nr: int) -> list[tuple[int | Program, Filter]]:
+        """Note what each filter says of calls with a number."""
+        known = {0: nr, 1: self.arch}
+        steps = [(specialise(node.code, known, self._loads), node) for node in self.filter.chain()]
+        self._steps[nr] = steps
+        if all(isinstance(step, int) and step & RET_ACTION in _PASSING for step, _ in steps):
+            self._allowed.add(nr)
+        return steps
 
     def _from_vdso(self, lwp: Lwp, nr: int) -> bool:
         """Return whether the vDSO reads a clock: elsewhere it would not have had to ask."""
@@ -222,9 +205,21 @@ class Gate:
         """Have the listener of the filter decide; without one there is no such call."""
         if whose.listener is None:
             return -_LX_ENOSYS
-        words = self._words(lwp, nr)
+        words = [nr, self.arch, *(eval(text, {"w": lwp}) for text in self._loads[2:])]
         answer: int | None = whose.listener.ask(lwp, words)
         return self._make(lwp, nr) if answer is None else answer
+
+
+def _loads(brand: Any) -> list[str]:
+    """Return the text that loads each word of struct seccomp_data from an lwp `w`.
+
+    The words are number, ABI, and in two halves the instruction pointer and six arguments.
+    """
+    texts = ["w.syscall_nr & 0xffffffff", str(AUDIT_ARCH[brand.bits])]
+    wide = brand.bits == 64
+    for value in ("w.regs.pc", *(f"w.q[{slot}]" for slot in brand.personality.model.slots)):
+        texts += [f"{value} & 0xffffffff", f"{value} >> 32" if wide else "0"]
+    return texts
 
 
 def unchanged(lwp: Lwp) -> int:

@@ -10,7 +10,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls import seccomp as core
 from syscalls.abi import Ptr, UInt, syscall
-from syscalls.bpf import MAX_INSNS, Insn, check, compile_program
+from syscalls.bpf import MAX_INSNS, Insn, check
 from syscalls.seccomp_notify import Listener
 
 LX_SET_MODE_STRICT, LX_SET_MODE_FILTER = 0, 1
@@ -51,7 +51,7 @@ def seccomp(lwp: Lwp, operation: UInt, flags: UInt, args: Ptr) -> int:
 
 def set_strict(lwp: Lwp) -> int:
     """Allow only read, write, exit and the return from a handler. EINVAL under a filter."""
-    core.install(lwp, core.Filter(None, 0, None))
+    core.install(lwp, core.Filter((), None))
     return 0
 
 
@@ -90,7 +90,7 @@ def set_filter(lwp: Lwp, flags: int, fprog: int) -> int:
             raise KernelError(Errno.ESRCH)
         if other:
             return other
-    new = core.Filter(compile_program(program), len(program), old)
+    new = core.Filter(program, old)
     fd = 0
     if flags & LX_FLAG_NEW_LISTENER:
         fd = _listen(lwp, new, patient=bool(flags & LX_FLAG_WAIT_KILLABLE_RECV))
