@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import socketvar as s
+from lxemu.kernel.net.sofilter import MAX_INSNS, Filter, Insn
 from syscalls.errno import ERRNO_OUT
 
 from .cmsg import ucred_out
@@ -30,6 +31,9 @@ _INT: Final = struct.Struct("<i")
 _LINGER: Final = struct.Struct("<ii")
 _TIMEVALS: Final = {64: struct.Struct("<qq"), 32: struct.Struct("<ii")}
 _TIMEVAL64: Final = struct.Struct("<qq")
+#: struct sock_fprog, and struct sock_filter.
+_FPROGS: Final = {64: struct.Struct("<H6xQ"), 32: struct.Struct("<H2xI")}
+_INSN: Final = struct.Struct("<HBBI")
 _NS: Final = 1_000_000_000
 _MILLION: Final = 1_000_000
 #: A timeout of so many seconds has no end (MAX_SCHEDULE_TIMEOUT in ticks).
@@ -102,6 +106,19 @@ def _take_time(lwp: Lwp, addr: int, size: int, layout: struct.Struct) -> int | N
     if size < layout.size:
         raise KernelError(Errno.EINVAL)
     return _timeout(*layout.unpack(lwp.as_.copyin(addr, layout.size)))
+
+
+def _take_filter(lwp: Lwp, addr: int, size: int) -> Filter:
+    """Copy in a struct sock_fprog and its program. EINVAL, EFAULT."""
+    take_int(lwp, addr, size)
+    layout = _FPROGS[lwp.brand.bits]
+    if size != layout.size:
+        raise KernelError(Errno.EINVAL)
+    count, program = layout.unpack(lwp.as_.copyin(addr, size))
+    if not program or not 0 < count <= MAX_INSNS:
+        raise KernelError(Errno.EINVAL)
+    data = lwp.as_.copyin(program, count * _INSN.size)
+    return Filter([Insn(*fields) for fields in _INSN.iter_unpack(data)])
 
 
 def _give_timeout(bits: int, value: int | None) -> bytes:
@@ -178,7 +195,7 @@ SOCKET: Final[dict[int, Option]] = {
     20: Option(s.SO_RCVTIMEO, "SO_RCVTIMEO_OLD", _take_timeout, _give_timeout),
     21: Option(s.SO_SNDTIMEO, "SO_SNDTIMEO_OLD", _take_timeout, _give_timeout),
     25: Option(s.SO_BINDTODEVICE, "SO_BINDTODEVICE", take_bytes, give_bytes),
-    26: Option(s.SO_ATTACH_FILTER, "SO_ATTACH_FILTER", take_bytes, give_bytes),
+    26: Option(s.SO_ATTACH_FILTER, "SO_ATTACH_FILTER", _take_filter, give_bytes),
     27: number(s.SO_DETACH_FILTER, "SO_DETACH_FILTER"),
     28: Option(s.SO_PEERNAME, "SO_PEERNAME", take_int, _give_address),
     29: number(s.SO_TIMESTAMP, "SO_TIMESTAMP_OLD"),

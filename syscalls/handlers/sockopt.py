@@ -6,9 +6,13 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.net.socketvar import (
     IPPROTO_IP,
+    SO_ATTACH_BPF,
     SO_PEERGROUPS,
     SO_PEERNAME,
     SO_PEERPIDFD,
+    SO_RESERVE_MEM,
+    SO_TXREHASH,
+    SO_TXTIME,
     SOL_SOCKET,
 )
 from syscalls.abi import Fd, InOut, Int, Ptr, SockLevel, syscall
@@ -18,11 +22,16 @@ from syscalls.handlers.socket_ import sock_file
 
 #: What a protocol is asked for when Linux's number is in no table: it knows whether it has options.
 UNKNOWN = -1
+#: Options that Linux has and this kernel has not: ENOPROTOOPT, counted.
+_NOT_DONE = frozenset({SO_ATTACH_BPF, SO_TXTIME, SO_RESERVE_MEM, SO_TXREHASH})
 
 
 @syscall
 def setsockopt(lwp: Lwp, fd: Fd, level: SockLevel, optname: Int, optval: Ptr, optlen: Int) -> int:
-    """Set an option."""
+    """Set an option.
+
+    Deviation: no eBPF filters, and none of the options that pace or reserve for a device.
+    """
     if optlen < 0:
         raise KernelError(Errno.EINVAL)
     _, so = sock_file(lwp, fd)
@@ -31,8 +40,11 @@ def setsockopt(lwp: Lwp, fd: Fd, level: SockLevel, optname: Int, optval: Ptr, op
         if level == SOL_SOCKET and optlen < 4:
             raise KernelError(Errno.EINVAL)
         so.setsockopt(level, UNKNOWN, 0, lwp.proc.cred)
-    else:
-        so.setsockopt(level, option.name, option.take(lwp, optval, optlen), lwp.proc.cred)
+        return 0
+    value = option.take(lwp, optval, optlen)
+    if level == SOL_SOCKET and option.name in _NOT_DONE:
+        lwp.machine.unsupported(lwp, f"setsockopt({option.label})", "Not done yet")
+    so.setsockopt(level, option.name, value, lwp.proc.cred)
     return 0
 
 

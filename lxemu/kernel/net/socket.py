@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.net.netstack import NetStack
     from lxemu.kernel.net.sockaddr import Sockaddr
     from lxemu.kernel.net.socketvar import Received
+    from lxemu.kernel.net.sofilter import Filter
     from lxemu.kernel.vfs.file import File
 
 
@@ -77,6 +78,8 @@ class Sonode(Vnode):
         self.linger = Linger(0, 0)
         self.passcred = False
         self.options: dict[int, int] = {}
+        #: What decides on messages before this socket sees them (SO_ATTACH_FILTER).
+        self.filter: Filter | None = None
         self.cv_read = CondVar()
         self.cv_write = CondVar()
         self.pollhead = Pollhead()
@@ -286,6 +289,13 @@ class Sonode(Vnode):
         """Send SIGPIPE for an EPIPE on a stream; a message that nobody takes is no broken pipe."""
         if error.errno is Errno.EPIPE and self.sotype == SOCK_STREAM:
             post_sigpipe()
+
+    def filtered(self, data: bytes | memoryview) -> bytes | memoryview | None:
+        """Return what the filter of this socket leaves of a message, None when nothing."""
+        if self.filter is None:
+            return data
+        keep = self.filter.keep(data)
+        return data[:keep] if keep else None
 
     def signal_urgent(self) -> None:
         """Send SIGURG to the owner of the socket's file, if it has one: urgent data have come."""

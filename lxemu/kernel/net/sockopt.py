@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lxemu.kernel.net.socket import Sonode
+    from lxemu.kernel.net.sofilter import Filter
 
 #: Options that are on or off and only kept (protocols look at them where they matter).
 _BOOLEAN: Final = frozenset(
@@ -190,6 +191,28 @@ def _peek_off(so: Sonode, _name: int, value: int, _cred: Cred) -> None:
     so.peek_off = value
 
 
+def _attach_filter(so: Sonode, _name: int, value: Filter, _cred: Cred) -> None:
+    """Put a filter in the place of the one there is. EPERM when that is locked."""
+    if so.options.get(s.SO_LOCK_FILTER):
+        raise KernelError(Errno.EPERM)
+    so.filter = value
+
+
+def _detach_filter(so: Sonode, _name: int, _value: int, _cred: Cred) -> None:
+    if so.options.get(s.SO_LOCK_FILTER):
+        raise KernelError(Errno.EPERM)
+    if so.filter is None:
+        raise KernelError(Errno.ENOENT)
+    so.filter = None
+
+
+def _lock_filter(so: Sonode, name: int, value: int, _cred: Cred) -> None:
+    """Lock the filter, for good."""
+    if so.options.get(name) and not value:
+        raise KernelError(Errno.EPERM)
+    so.options[name] = int(value != 0)
+
+
 def _pacing(so: Sonode, name: int, value: int, _cred: Cred) -> None:
     so.options[name] = value
 
@@ -211,4 +234,7 @@ _SETTERS: Final[dict[int, Callable[[Sonode, int, Any, Cred], None]]] = {
     s.SO_TIMESTAMPNS: _timestamp,
     s.SO_PEEK_OFF: _peek_off,
     s.SO_MAX_PACING_RATE: _pacing,
+    s.SO_ATTACH_FILTER: _attach_filter,
+    s.SO_DETACH_FILTER: _detach_filter,
+    s.SO_LOCK_FILTER: _lock_filter,
 }

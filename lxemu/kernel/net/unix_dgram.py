@@ -165,7 +165,10 @@ class UnixSeqpacket(UnixConn, Messages):
         self.wait_room(nonblock or flags & MSG_DONTWAIT != 0, self.until(self.sndtimeo))
         if peer.dead or peer.shut & RCV_SHUTDOWN:
             raise KernelError(Errno.EPIPE)
-        message = Message(self, bytes(data), dgram_charge(len(data)))
+        kept = peer.filtered(data)
+        if kept is None:
+            return len(data)
+        message = Message(self, bytes(kept), dgram_charge(len(data)))
         self.attach(message, control, peer, curlwp().proc.cred)
         peer.enqueue(message)
         return len(data)
@@ -264,7 +267,10 @@ class UnixDgram(Messages):
             raise KernelError(Errno.EPIPE)
         self.wait_room(nonblock, deadline)
         other = self._target(to, cred, nonblock, deadline)
-        message = Message(self, bytes(data), dgram_charge(len(data)))
+        kept = other.filtered(data)
+        if kept is None:
+            return len(data)
+        message = Message(self, bytes(kept), dgram_charge(len(data)))
         self.attach(message, control, other, cred)
         other.enqueue(message)
         return len(data)

@@ -12,7 +12,7 @@ from lxemu.kernel.signal import SIG_IGN, SIGPIPE, SigAction
 
 from .player import Player, choose
 
-SEEDS = range(int(os.environ.get("LXEMU_SOCKET_SEEDS", "12")))
+SEEDS = range(int(os.environ.get("LXEMU_SOCKET_SEEDS", "8")))
 #: Sockets in play at most; more would seldom meet.
 CROWD = 14
 
