@@ -73,6 +73,11 @@ def make_views(proc: Proc, want: int) -> NewViews:
             content: object = None
             if bit == NEW_IPC:
                 content = IpcSpace(proc.machine)
+            elif bit == NEW_NET:
+                # Imported where needed: few programs ever want another network.
+                from lxemu.kernel.net.netstack import new_stack
+
+                content = new_stack(proc.machine)
             elif bit == NEW_CGROUP:
                 content = group_of(proc)
             changes[member] = Space(next_number(zone), space, content)

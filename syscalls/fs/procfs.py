@@ -11,7 +11,7 @@ from lxemu.kernel.aio import requests_made
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
 from syscalls.caps import LX_CAP_LAST
-from syscalls.fs import fstypes, proctext
+from syscalls.fs import fstypes, procsysnet, proctext
 from syscalls.fs.pseudo import (
     ROOT_NODEID,
     PseudoDir,
@@ -231,6 +231,11 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
             where = found if isinstance(found, PseudoDir) else where.directory(part)
         for name, value in values.items():
             _setting(where, name, value)
+    net = sys_dir.entries[b"net"]
+    assert isinstance(net, PseudoDir)
+    ipv4 = net.entries[b"ipv4"]
+    assert isinstance(ipv4, PseudoDir)
+    procsysnet.fill(ipv4)
     files = sys_dir.entries[b"fs"]
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lxemu.kernel.net.inaddr import ANY4, ANY6, as_v6, is_any, is_link_local, is_loopback, netmask
 from lxemu.kernel.net.netif import IFF_UP
-from lxemu.kernel.net.netstack import netstack
+from lxemu.kernel.net.netstack import stack_of
 from lxemu.kernel.net.tcpconn import TCPS_ESTABLISHED, TCPS_LISTEN, Endpoint
 from syscalls.fs import procnet_tables as tables
 from syscalls.fs.pseudo import PseudoDir, PseudoNode
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.net.netstack import NetStack
     from lxemu.kernel.net.tcpconn import TcpConn
+    from lxemu.kernel.proc import Proc
     from syscalls.fs.pseudo import PseudoVfs
 
 #: States of a connection by the kernel's number (net/tcp_states.h).
@@ -30,12 +31,12 @@ _NULL: Final = "0000000000000000"
 
 def make_dir(vfs: PseudoVfs, parent: PseudoNode, nodeid: int) -> PseudoDir:
     """Return the directory."""
-    machine: Any = getattr(vfs, "machine", None)
+    proc: Proc = getattr(parent, "proc")  # noqa: B009 (the directory of a process)
     node = PseudoDir(vfs, parent, 0o555, nodeid)
     for name, text in tables.CONSTANT.items():
         node.text(name, _constant(text))
     for name, make in _TABLES.items():
-        node.text(name, _of_stack(make, machine))
+        node.text(name, _of_stack(make, proc))
     return node
 
 
@@ -43,8 +44,8 @@ def _constant(text: bytes) -> Callable[[], bytes]:
     return lambda: text
 
 
-def _of_stack(make: Callable[[NetStack], bytes], machine: Any) -> Callable[[], bytes]:
-    return lambda: make(netstack(machine))
+def _of_stack(make: Callable[[NetStack], bytes], proc: Proc) -> Callable[[], bytes]:
+    return lambda: make(stack_of(proc))
 
 
 # -- sockets --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from lxemu.kernel.oom import score
 from lxemu.kernel.poll import POLLERR, POLLIN, POLLPRI, POLLRDNORM, Pollhead
 from lxemu.kernel.ptrace import may_examine
 from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, Dirent, Vattr, Vnode
-from syscalls.fs import fdinfo, maps, nsfs, pidtext, procnet, smaps
+from syscalls.fs import fdinfo, maps, nsfs, pidtext, smaps
 from syscalls.fs.idmap import IdMap, SetGroups
 from syscalls.fs.pagemap import PageMapFile
 from syscalls.fs.pseudo import OpenText, PseudoDir, PseudoNode, TextFile, TextLink, reader
@@ -217,6 +217,13 @@ def _write_own_comm(proc: Proc, lwp: Lwp | None, data: bytes) -> None:
         pidtext.set_comm(target, data)
 
 
+def _net_dir(vfs: PseudoVfs, node: PidNode, nodeid: int) -> Vnode:
+    # Imported where needed: a process seldom looks at the network.
+    from syscalls.fs import procnet
+
+    return procnet.make_dir(vfs, node, nodeid)
+
+
 class _Entries:
     """Makes the entries that the directories of processes and of threads share."""
 
@@ -250,7 +257,7 @@ class _Entries:
         return {
             b"fd": lambda ino: FdDir(vfs, node, proc, ino),
             b"fdinfo": lambda ino: FdInfoDir(vfs, node, proc, ino),
-            b"net": lambda ino: procnet.make_dir(vfs, node, ino),
+            b"net": lambda ino: _net_dir(vfs, node, ino),
             b"environ": self.text(lambda: pidtext.environ(proc), 0o400, guarded=True),
             b"auxv": self.text(lambda: pidtext.auxv(proc), 0o400, guarded=True),
             b"status": self.text(lambda: pidtext.status(proc, lwp)),

@@ -11,8 +11,9 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.net import ifconfig
 from lxemu.kernel.net.inaddr import in_prefix
 from lxemu.kernel.net.netif import NetIf
-from lxemu.kernel.net.netstack import NetStack, netstack
+from lxemu.kernel.net.netstack import NetStack
 from lxemu.kernel.net.sockaddr import InetAddr
+from lxemu.kernel.net.socket import Sonode
 from lxemu.kernel.net.socketvar import AF_INET
 from lxemu.kernel.vfs.file import File
 from syscalls.abi.sockaddr import encode
@@ -28,16 +29,19 @@ _SHORT: Final = struct.Struct("<H")
 _IN_ADDR_AT: Final = slice(4, 8)
 
 
-def _stack(lwp: Lwp) -> NetStack:
-    return netstack(lwp.machine)
+def _stack(file: File) -> NetStack:
+    """Return the network of the socket that is asked."""
+    vnode = file.vnode
+    assert isinstance(vnode, Sonode)
+    return vnode.stack
 
 
-def _find(lwp: Lwp, arg: int) -> tuple[NetIf, bytes]:
+def _find(lwp: Lwp, file: File, arg: int) -> tuple[NetIf, bytes]:
     """Return the interface that a struct ifreq names, and its union. EFAULT, ENODEV."""
     data = bytes(lwp.as_.copyin(arg, _SIZE[lwp.brand.bits]))
     name = data[:_NAME].split(b"\0", 1)[0]
     # A label such as "eth0:1" means the interface before the colon.
-    netif = _stack(lwp).netif_by_name(name.split(b":", 1)[0])
+    netif = _stack(file).netif_by_name(name.split(b":", 1)[0])
     if netif is None:
         raise KernelError(Errno.ENODEV)
     return netif, data[_NAME:]
@@ -46,8 +50,8 @@ def _find(lwp: Lwp, arg: int) -> tuple[NetIf, bytes]:
 def _reads(get: Callable[[NetIf], bytes]) -> Request:
     """Return a request that stores what `get` tells of an interface."""
 
-    def request(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
-        netif, _ = _find(lwp, arg)
+    def request(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
+        netif, _ = _find(lwp, file, arg)
         lwp.as_.copyout(arg + _NAME, get(netif))
         return 0
 
@@ -57,11 +61,11 @@ def _reads(get: Callable[[NetIf], bytes]) -> Request:
 def _writes(change: Callable[[NetStack, NetIf, bytes], None]) -> Request:
     """Return a request that changes an interface, which takes a privilege. EPERM."""
 
-    def request(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
+    def request(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
         data = bytes(lwp.as_.copyin(arg, _SIZE[lwp.brand.bits]))
         ifconfig.check_privilege(lwp.proc.cred)
-        netif, _ = _find(lwp, arg)
-        change(_stack(lwp), netif, data[_NAME:])
+        netif, _ = _find(lwp, file, arg)
+        change(_stack(file), netif, data[_NAME:])
         return 0
 
     return request
@@ -112,24 +116,24 @@ def _hardware(netif: NetIf) -> bytes:
     return _SHORT.pack(ARPHRD.to_lx[netif.type]) + netif.hwaddr.ljust(14, b"\0")
 
 
-def _gifname(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
+def _gifname(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     """Store the name of the interface with an index. ENODEV."""
     data = bytes(lwp.as_.copyin(arg, _SIZE[lwp.brand.bits]))
-    netif = _stack(lwp).netif(_INT.unpack_from(data, _NAME)[0])
+    netif = _stack(file).netif(_INT.unpack_from(data, _NAME)[0])
     if netif is None:
         raise KernelError(Errno.ENODEV)
     lwp.as_.copyout(arg, netif.name.ljust(_NAME, b"\0"))
     return 0
 
 
-def _gifconf(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
+def _gifconf(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     """Store a struct ifreq of every IPv4 address, as many as fit whole; without a buffer, count."""
     bits = lwp.brand.bits
     layout = struct.Struct("<i4xQ" if bits == 64 else "<iI")
     room, buf = layout.unpack(lwp.as_.copyin(arg, layout.size))
     size = _SIZE[bits]
     found = bytearray()
-    for netif in _stack(lwp).interfaces:
+    for netif in _stack(file).interfaces:
         for addr in netif.addrs:
             if len(addr.host) != 4 or (buf and len(found) + size > room):
                 continue
@@ -141,9 +145,9 @@ def _gifconf(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
     return 0
 
 
-def _gifmap(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
+def _gifmap(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     """Store a struct ifmap, all zero: no interface has memory or interrupts."""
-    _find(lwp, arg)
+    _find(lwp, file, arg)
     lwp.as_.copyout(arg + _NAME, bytes(_SIZE[lwp.brand.bits] - _NAME))
     return 0
 
@@ -175,13 +179,13 @@ def _refuse(errno: Errno) -> Request:
     return request
 
 
-def _garp(lwp: Lwp, _file: File, _fd: int, arg: int) -> int:
+def _garp(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     """Look for a neighbour; there are none: ENXIO, or ENETUNREACH off every interface."""
     data = bytes(lwp.as_.copyin(arg, 16))
     host = data[_IN_ADDR_AT]
     near = any(
         in_prefix(host, addr.host, addr.prefixlen)
-        for netif in _stack(lwp).interfaces
+        for netif in _stack(file).interfaces
         for addr in netif.addrs
     )
     raise KernelError(Errno.ENXIO if near else Errno.ENETUNREACH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.net.netstack import netstack
+from lxemu.kernel.net.netstack import stack_of
 from lxemu.kernel.net.socket import Sonode
 from lxemu.kernel.net.socketvar import AF_NETLINK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK
 from lxemu.kernel.net.sockfs import FAMILIES, socreate, sofile
@@ -44,7 +44,7 @@ def _status(flags: int) -> int:
 def socket(lwp: Lwp, domain: SockFamily, type: SockType, protocol: Int) -> int:
     """Make a socket."""
     cred = lwp.proc.cred
-    so = socreate(netstack(lwp.machine), domain, type & SOCK_TYPE_MASK, protocol, cred)
+    so = socreate(stack_of(lwp.proc), domain, type & SOCK_TYPE_MASK, protocol, cred)
     file = sofile(so, _status(type), cred)
     try:
         return lwp.proc.files.alloc(file, 0, type & SOCK_CLOEXEC != 0)
@@ -60,7 +60,7 @@ def socketpair(lwp: Lwp, domain: SockFamily, type: SockType, protocol: Int, sv: 
     first = files.lowest()
     second = files.lowest(first + 1)
     sv.put_array((first, second))
-    stack, sotype = netstack(lwp.machine), type & SOCK_TYPE_MASK
+    stack, sotype = stack_of(lwp.proc), type & SOCK_TYPE_MASK
     one = sofile(socreate(stack, domain, sotype, protocol, cred), _status(type), cred)
     other = sofile(socreate(stack, domain, sotype, protocol, cred), _status(type), cred)
     try:

@@ -99,6 +99,7 @@ def link_payload(netif: NetIf) -> bytes:
     """Return a struct ifinfomsg and the attributes of an interface."""
     up = netif.flags & IFF_UP
     flags = shown_flags(netif) | (LX_IFF_LOWER_UP if up else 0)
+    qdisc = b"noqueue" if netif.is_loopback else b"fq_codel"
     state = _OPER_DOWN if not up else _OPER_UNKNOWN if netif.is_loopback else _OPER_UP
     broadcast = netif.hwaddr if netif.is_loopback else b"\xff" * len(netif.hwaddr)
     parts = (
@@ -113,7 +114,7 @@ def link_payload(netif: NetIf) -> bytes:
         m.attr_u32(_IFLA_NUM_TX_QUEUES, 1),
         m.attr_u32(_IFLA_NUM_RX_QUEUES, 1),
         m.attr_u8(_IFLA_CARRIER, 1 if up else 0),
-        m.attr_text(_IFLA_QDISC, b"noqueue" if netif.is_loopback else b"fq_codel"),
+        m.attr_text(_IFLA_QDISC, qdisc if up else b"noop"),
         m.attr_u32(_IFLA_CARRIER_CHANGES, 0),
         m.attr(_IFLA_MAP, bytes(32)),
         m.attr(IFLA_ADDRESS, netif.hwaddr),

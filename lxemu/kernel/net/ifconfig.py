@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.cred import PRIV_SYS_IP_CONFIG, Cred
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.net.netif import IFF_ALLMULTI, IFF_PROMISC, IFF_RUNNING, IFF_UP, IfAddr
+from lxemu.kernel.net.netif import IFF_ALLMULTI, IFF_PROMISC, IFF_UP, IfAddr, bring_up
 
 if TYPE_CHECKING:
     from lxemu.kernel.net.netif import NetIf, Route
@@ -27,7 +27,7 @@ def set_flags(stack: NetStack, netif: NetIf, flags: int) -> None:
     """Change the flags of an interface, as far as they can be; an interface that goes up runs."""
     netif.flags = netif.flags & ~_CHANGEABLE | flags & _CHANGEABLE
     if netif.flags & IFF_UP:
-        netif.flags |= IFF_RUNNING
+        bring_up(netif)
     stack.changed("link", netif)
 
 

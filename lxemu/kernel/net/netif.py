@@ -94,11 +94,19 @@ class Route(NamedTuple):
     metric: int = 0
 
 
-def loopback_interface() -> NetIf:
-    """Return a fresh loopback interface, up and with its addresses."""
-    netif = NetIf(b"lo", 1, IFT_LOOP, IFF_UP | IFF_LOOPBACK | IFF_RUNNING, LOOPBACK_MTU)
-    netif.addrs += [IfAddr(LOOPBACK4, 8), IfAddr(LOOPBACK6, 128)]
+def loopback_interface(*, up: bool = True) -> NetIf:
+    """Return a fresh loopback interface; it gets its addresses when it is up."""
+    netif = NetIf(b"lo", 1, IFT_LOOP, IFF_LOOPBACK, LOOPBACK_MTU)
+    if up:
+        bring_up(netif)
     return netif
+
+
+def bring_up(netif: NetIf) -> None:
+    """Mark an interface as up and running; a loopback without addresses gets the usual ones."""
+    netif.flags |= IFF_UP | IFF_RUNNING
+    if netif.is_loopback and not netif.addrs:
+        netif.addrs += [IfAddr(LOOPBACK4, 8), IfAddr(LOOPBACK6, 128)]
 
 
 def any_like(host: bytes) -> bytes:

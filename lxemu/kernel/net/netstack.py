@@ -8,6 +8,7 @@ the stack was given the host's network (`host`).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net.inaddr import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.clock import Clock
     from lxemu.kernel.net.tcpconn import Endpoint, TcpConn
+    from lxemu.kernel.proc import Proc
     from lxemu.kernel.sched import Dispatcher
 
 #: Segment sizes over the loopback: what fits an IP datagram, less the headers.
@@ -51,10 +53,11 @@ class NetStack:
 
     `unix_names` holds the abstract names of AF_UNIX by (type, name); `unix_sockets` every socket of
     the family, in the order of their making; `unix_rights` are the files in flight between them.
-    `host` carries what leaves the machine, None where nothing may.
+    `host` carries what leaves the machine, None where nothing may. In every stack but the `first`
+    of a machine the loopback is down until somebody brings it up.
     """
 
-    def __init__(self, machine: Any) -> None:
+    def __init__(self, machine: Any, *, first: bool = True) -> None:
         self.machine = machine
         self.clock: Clock = machine.clock
         self.disp: Dispatcher = machine.disp
@@ -63,7 +66,7 @@ class NetStack:
         self.unix_names: dict[tuple[int, bytes], Any] = {}
         self.unix_sockets: dict[int, Any] = {}
         self.unix_rights: Any = None
-        self.interfaces: list[NetIf] = [loopback_interface()]
+        self.interfaces: list[NetIf] = [loopback_interface(up=first)]
         self.routes: list[Route] = []
         self.tcp = TcpTable(self)
         self.udp = PortTable(self.entropy, datagram=True)
@@ -84,6 +87,8 @@ class NetStack:
         #: What holds sockets of the host: connections, and datagram sockets.
         self.host_streams: set[Any] = set()
         self.host_datagrams: set[Any] = set()
+        #: In the first network, the others of the machine.
+        self.others: WeakSet[NetStack] = WeakSet()
         #: Called with what has changed ("link", "addr") and the interface.
         self.on_change: list[Callable[[str, Any], None]] = []
 
@@ -197,8 +202,10 @@ class NetStack:
         One line for each thing that a socket should have given back.
         """
         self.tcp.drain()
+        for other in tuple(self.others):
+            other.tcp.drain()
         left = [f"TCP port {port}" for port in self.tcp.ports.bound]
-        left += [f"UDP port {port}" for port in self.udp.bound]
+        left += [f"UDP port {port}" for port in (*self.udp.bound, *self.udplite.bound)]
         left += ["a raw socket" for _ in self.raw]
         return left
 
@@ -242,8 +249,23 @@ def _last(host: bytes, prefixlen: int) -> bytes:
 
 
 def netstack(machine: Any) -> NetStack:
-    """Return the network of a machine, made on first use."""
+    """Return the first network of a machine, made on first use."""
     found: NetStack | None = getattr(machine, "netstack", None)
     if found is None:
         found = machine.netstack = NetStack(machine)
     return found
+
+
+def new_stack(machine: Any) -> NetStack:
+    """Return a further network, for processes that leave the first one."""
+    made = NetStack(machine, first=False)
+    netstack(machine).others.add(made)
+    return made
+
+
+def stack_of(proc: Proc) -> NetStack:
+    """Return the network that a process is in."""
+    if proc.ns is not None and proc.ns.net.content is not None:
+        found: NetStack = proc.ns.net.content
+        return found
+    return netstack(proc.machine)

@@ -9,6 +9,9 @@ from lxemu.cli.ports import Port, parse_net, parse_port
 from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import inaddr, ippacket
+from lxemu.kernel.net.ifconfig import set_flags
+from lxemu.kernel.net.netif import IFF_UP
+from lxemu.kernel.net.netstack import new_stack
 from lxemu.kernel.net.sockaddr import InetAddr
 from lxemu.kernel.net.socketvar import (
     AF_INET,
@@ -16,7 +19,9 @@ from lxemu.kernel.net.socketvar import (
     IPPROTO_UDP,
     SOCK_DGRAM,
     SOCK_RAW,
+    SOCK_STREAM,
 )
+from lxemu.kernel.net.sockfs import socreate
 
 from .conftest import LOOPBACK, ROOT
 
@@ -119,3 +124,18 @@ def test_bad_network():
     assert parse_net(None) == "none"
     with pytest.raises(UsageError, match="bad network 'bridge'"):
         parse_net("bridge")
+
+
+def test_another_network_begins_with_its_loopback_down(net):
+    other = new_stack(net.machine)
+    lone = socreate(other, AF_INET, SOCK_STREAM, 0, ROOT)
+    net.listener(port=80)
+
+    with pytest.raises(KernelError) as caught:
+        lone.connect(InetAddr(LOOPBACK, 80), False, ROOT)
+    assert caught.value.errno is Errno.ENETUNREACH
+
+    set_flags(other, other.loopback, IFF_UP)
+    with pytest.raises(KernelError) as caught:
+        lone.connect(InetAddr(LOOPBACK, 80), False, ROOT)
+    assert caught.value.errno is Errno.ECONNREFUSED
