@@ -516,7 +516,9 @@ class Machine:
             lwp.as_ = new
 
     def as_forked(self, old: As, new: As) -> None:
-        """Note that `new` is a copy of `old`: it executes the same file."""
+        """Note that `new` is a copy of `old`: it executes the same file, with the same segments."""
+        if old.ldt is not None:
+            new.ldt = old.ldt.copy()
         if old.text is not None:
             self._hold_text(new, old.text)
 

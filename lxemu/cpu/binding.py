@@ -42,6 +42,7 @@ REG_CR0, REG_CR2, REG_CR3, REG_CR4 = 50, 52, 53, 54
 REG_RAX, REG_RBP, REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP = 35, 36, 37, 38, 39, 40, 41
 REG_RSI, REG_RSP, REG_R8 = 43, 44, 106
 REG_ST0, REG_XMM0 = 114, 122
+REG_LDTR = 244
 REG_GDTR, REG_FPSW, REG_FPCW, REG_FPTAG, REG_MSR, REG_MXCSR = 243, 31, 246, 247, 248, 249
 REG_FS_BASE, REG_GS_BASE, REG_RFLAGS = 250, 251, 253
 REG_FIP, REG_FCS, REG_FDP, REG_FDS, REG_FOP = 254, 255, 256, 257, 258
@@ -186,6 +187,11 @@ class Binding:
         """Load GDTR."""
         err = self.lib.uc_reg_write(handle, REG_GDTR, byref(TableRegister(0, base, limit, 0)))
         self.check(err, "write GDTR")
+
+    def write_ldtr(self, handle: c_void_p, base: int, limit: int) -> None:
+        """Load LDTR, of a table that is present."""
+        value = TableRegister(0x80, base, limit, 0x8200)
+        self.check(self.lib.uc_reg_write(handle, REG_LDTR, byref(value)), "write LDTR")
 
     def context_size(self, handle: c_void_p) -> int:
         """Return the size of a saved context of the library, in bytes."""

@@ -16,6 +16,7 @@ from lxemu.cpu.trap import TF
 
 if TYPE_CHECKING:
     from lxemu.cpu.engine import Engine
+    from lxemu.cpu.ldt import Ldt
 
 
 #: Names of `Engine.q` by index.
@@ -99,16 +100,18 @@ class Context:
 
     bits: 64 or 32, the mode of its code. tls: raw descriptors of GDT entries 12 to 14. cr3: root of
     the page tables that the saved state has loaded. sites: addresses after an `int 0x80` that has
-    been looked at (see loop.py); threads and forked processes share the set until they exec.
+    been looked at (see loop.py); threads and forked processes share the set until they exec. ldt:
+    the local descriptor table, if there is one.
     """
 
-    __slots__ = ("bits", "buf", "cr3", "engine", "saved", "sites", "tls")
+    __slots__ = ("bits", "buf", "cr3", "engine", "ldt", "saved", "sites", "tls")
 
     def __init__(self, engine: Engine, template: bytes, cr3: int) -> None:
         self.engine = engine
         self.buf = ctypes.create_string_buffer(template, len(template))
         self.saved = (c_uint64 * 17).from_buffer(self.buf, engine.blob.state)
         self.tls = NO_TLS
+        self.ldt: Ldt | None = None
         self.bits = 64
         self.sites: set[int] = set()
         self.cr3 = cr3
@@ -184,7 +187,7 @@ class Context:
             self.engine.save(source)
         ctypes.memmove(self.buf, source.buf, len(source.buf))
         self.tls, self.bits, self.cr3 = source.tls, source.bits, source.cr3
-        self.sites = source.sites
+        self.sites, self.ldt = source.sites, source.ldt
 
     def set_tls(self, slot: int, descriptor: int) -> None:
         """Set a thread-local segment (0 to 2 for GDT entries 12 to 14); 0 empties it.

@@ -29,6 +29,7 @@ from lxemu.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lxemu.cpu.ldt import Ldt
     from lxemu.kernel.mm.page import PhysMem
 
 _CR0 = 0x8005_0033  # PG AM WP NE ET MP PE
@@ -345,6 +346,7 @@ class Engine:
         template = self.templates[bits]
         ctypes.memmove(ctx.buf, template, len(template))
         ctx.bits, ctx.tls, ctx.cr3, ctx.sites = bits, NO_TLS, self.boot_cr3, set()
+        ctx.ldt = None
         ctx.saved[4], ctx.saved[16] = sp, pc
         self.slices = 0
         if self.live is ctx:
@@ -396,6 +398,12 @@ class Engine:
         self._live_tls = ctx.tls
         self.supervisor.enter_tls(ctx.tls)
 
+    def load_ldt(self, ctx: Context, ldt: Ldt) -> None:
+        """Have `ctx` use a local descriptor table; do so again when it has moved or grown."""
+        ctx.ldt = ldt
+        with self._borrow(ctx):
+            self.binding.write_ldtr(self.handle, ldt.base, ldt.limit)
+
     # -- registers that are not general ---------------------------------------------------------
 
     @contextmanager
@@ -440,7 +448,7 @@ class Engine:
         nonsense into a signal frame gets no exception in the kernel's name. The library loads FS
         and GS from the table, but only stores the selector of DS and ES, whose base stays 0.
         """
-        if not self.supervisor.loadable(selector, ctx.tls):
+        if not self.supervisor.loadable(selector, ctx.tls, ctx.ldt):
             selector = 0
         if self.live is ctx:
             self.binding.write_reg(self.handle, reg, selector)

@@ -3,19 +3,25 @@
 It lies in the last 2 MiB of the address space, under a top-level entry that all page tables share.
 The page holds the descriptor table and the few instructions that return to user mode for the first
 time; it is read-only even for level 0. The 511 pages below it are windows: empty but for the moment
-in which the engine needs some frame to have an address.
+in which the engine needs some frame to have an address. Below that are local descriptor tables.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lxemu.kernel.errno import Errno, KernelError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lxemu.cpu.ldt import Ldt
     from lxemu.kernel.mm.page import PhysMem
 
 BASE = 0xFFFF_FFFF_FFFF_F000
 WINDOW_BASE = 0xFFFF_FFFF_FFE0_0000
 WINDOWS = 511
+TABLES_BASE = 0xFFFF_FFFF_FFC0_0000
 GDT_LIMIT = 16 * 8 - 1
 
 USER_CS32, USER_DS, USER_CS64 = 0x23, 0x2B, 0x33
@@ -50,10 +56,12 @@ class Supervisor:
     def __init__(self, phys: PhysMem) -> None:
         self.phys = phys
         q = phys.q
-        third, second, first, page = (phys.page_alloc() << 12 for _ in range(4))
+        third, second, first, page, tables = (phys.page_alloc() << 12 for _ in range(5))
         q[(third >> 3) + 511] = second | _TABLE
         q[(second >> 3) + 511] = first | _TABLE
         q[(first >> 3) + 511] = page | _PTE_P | _PTE_A | _PTE_D
+        q[(second >> 3) + 510] = tables | _TABLE
+        self._tables = tables >> 3
         self.entry = third | _TABLE
         self.root = phys.page_alloc_low() << 12
         q[(self.root >> 3) + 511] = self.entry
@@ -84,14 +92,34 @@ class Supervisor:
         for index, descriptor in enumerate(tls, self._gdt + TLS_FIRST):
             self.phys.q[index] = descriptor
 
-    def loadable(self, selector: int, tls: tuple[int, int, int]) -> bool:
+    def loadable(self, selector: int, tls: tuple[int, int, int], ldt: Ldt | None) -> bool:
         """Tell whether user mode can load `selector` into a data segment register."""
         index = selector >> 3
         if selector & 4:
-            return False
+            return ldt is not None and ldt.loadable(index)
         if TLS_FIRST <= index < TLS_END:
             return bool(tls[index - TLS_FIRST])
         return index in (0, USER_CS32 >> 3, USER_DS >> 3, USER_CS64 >> 3)
+
+    def show(self, pfns: Sequence[int]) -> int:
+        """Map frames one after the other for the processor alone; return their address. ENOMEM."""
+        count, q = len(pfns), self.phys.q
+        for first in range(512 - count + 1):
+            if not any(q[self._tables + first : self._tables + first + count]):
+                break
+        else:
+            raise KernelError(Errno.ENOMEM)
+        for index, pfn in enumerate(pfns, self._tables + first):
+            q[index] = pfn << 12 | _PTE_P | _PTE_A | _PTE_D
+        self.phys.mmu.flush()
+        return TABLES_BASE + (first << 12)
+
+    def hide(self, va: int, count: int) -> None:
+        """Unmap what `show` mapped."""
+        first = self._tables + ((va - TABLES_BASE) >> 12)
+        for index in range(first, first + count):
+            self.phys.q[index] = 0
+        self.phys.mmu.flush()
 
     def open_window(self, pfn: int) -> int:
         """Map a frame for user mode, readable and executable; return its address.

@@ -158,6 +158,8 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
 def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     new = Lwp(proc, tid)
     new.cpu.copy_from(lwp)
+    if proc.as_.ldt is not lwp.as_.ldt:
+        lwp.machine.engine.load_ldt(new.cpu, proc.as_.ldt)
     if lwp.trace is not None and (lwp.trace.step or lwp.trace.watches):
         new.cpu.set_step(False)
     new.brand, new.call_filter = lwp.brand, lwp.call_filter

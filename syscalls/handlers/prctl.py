@@ -12,7 +12,6 @@ from lxemu.kernel.lwp import Lwp
 from syscalls.abi import (
     ArchPrctlCode,
     InOut,
-    Int,
     PersonalityWord,
     PrctlOption,
     Ptr,
@@ -22,7 +21,6 @@ from syscalls.abi import (
 )
 from syscalls.abi.pointers import copyin_string
 from syscalls.handlers import seccomp_, tls
-from syscalls.handlers.misc import unsupported
 from syscalls.handlers.prctl_privs import OPERATIONS, Args, Operation
 from syscalls.seccomp import mode_of
 from syscalls.signum import FROM_LX, TO_LX
@@ -268,20 +266,6 @@ def get_thread_area(lwp: Lwp, u_info: InOut[UserDesc]) -> int:
     entry = u_info.get().entry
     u_info.put(tls.describe(entry, lwp.cpu.tls[tls.slot_of(entry)]))
     return 0
-
-
-@syscall
-def modify_ldt(lwp: Lwp, func: Int, ptr: Ptr, bytecount: ULong) -> int:
-    """Read the local descriptor table, always empty (modify_ldt(2)): ENOSYS to write it."""
-    if func == 0:
-        return 0
-    if func == 2:
-        size = min(bytecount, 40 if lwp.brand.bits == 32 else 128)
-        lwp.as_.zero(ptr, size)
-        return size
-    if func in (1, 0x11):
-        raise unsupported(lwp, "modify_ldt", "local descriptor tables")
-    raise KernelError(Errno.ENOSYS)
 
 
 @syscall

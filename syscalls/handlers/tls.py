@@ -32,9 +32,12 @@ def is_empty(desc: UserDesc) -> bool:
 
 
 def descriptor(desc: UserDesc) -> int:
-    """Return the 8 bytes of a segment descriptor (fill_ldt); 0 for an empty entry."""
-    if is_empty(desc):
-        return 0
+    """Return the 8 bytes of a segment descriptor; 0 for an empty entry."""
+    return 0 if is_empty(desc) else encode(desc)
+
+
+def encode(desc: UserDesc) -> int:
+    """Return the 8 bytes that a description stands for (fill_ldt)."""
     flags = desc.flags
     kind = (0 if flags & _READ_EXEC_ONLY else 2) | (flags & _CONTENTS) << 1 | 1
     access = kind | 0x10 | 0x60 | (0 if flags & _NOT_PRESENT else 0x80)

@@ -143,7 +143,7 @@ TABLE: Final[tuple[Row, ...]] = (
     row(120, "clone", "clone.clone_i386"),
     row(121, "setdomainname", "sysinfo.setdomainname"),
     row(122, "uname", "sysinfo.uname"),
-    row(123, "modify_ldt", "prctl.modify_ldt"),
+    row(123, "modify_ldt", "ldt.modify_ldt"),
     row(124, "adjtimex", "time_.adjtimex"),
     row(125, "mprotect", "mm.mprotect"),
     row(126, "sigprocmask", "signal_.sigprocmask"),

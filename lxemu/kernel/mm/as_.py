@@ -7,7 +7,7 @@ mprotect(2) and brk(2) document, and raises KernelError. illumos: vm/as.h, vm_as
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm import memcntl, remap
@@ -121,6 +121,7 @@ class As(UserCopy):
         "barriers",
         "brk",
         "brk_start",
+        "ldt",
         "limits",
         "lock_future",
         "locked",
@@ -159,6 +160,8 @@ class As(UserCopy):
         self.mmap_top = mmap_top or task_size - (STACK_GUARD << 4)
         self.min_addr = MIN_ADDR
         self.brk_start = self.brk = 0
+        #: The local descriptor table, if a program has made one (lxemu/cpu/ldt.py).
+        self.ldt: Any = None
         self.start_stack = 0
         self.limits = limits
         self.vsize = 0
@@ -696,6 +699,9 @@ class As(UserCopy):
         for context in tuple((self.aio or {}).values()):
             context.destroy()
         self.aio = None
+        if self.ldt is not None:
+            self.ldt.free()
+            self.ldt = None
         for seg in self._segs:
             seg.detach()
         self._segs.clear()

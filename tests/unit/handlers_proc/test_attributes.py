@@ -107,43 +107,71 @@ def desc(guest, entry, base=0x12345678, limit=0xFFFFF, flags=0x51):
     return guest.buf
 
 
-def test_set_thread_area_chooses_an_entry(guest):
+def test_set_thread_area_chooses_an_entry(guest32):
     for expected in (12, 13, 14):
-        assert guest.sys("set_thread_area", desc(guest, 0xFFFFFFFF)) == 0
-        assert guest.u32(guest.buf) == expected
-    assert guest.sys("set_thread_area", desc(guest, 0xFFFFFFFF)) == "ESRCH"
+        assert guest32.sys("set_thread_area", desc(guest32, 0xFFFFFFFF)) == 0
+        assert guest32.u32(guest32.buf) == expected
+    assert guest32.sys("set_thread_area", desc(guest32, 0xFFFFFFFF)) == "ESRCH"
 
 
-def test_get_thread_area_gives_back_what_was_set(guest):
-    guest.sys("set_thread_area", desc(guest, 13))
-    guest.put(guest.buf, struct.pack("<4I", 13, 0, 0, 0))
-    assert guest.sys("get_thread_area", guest.buf) == 0
-    assert struct.unpack("<4I", guest.get(guest.buf, 16)) == (13, 0x12345678, 0xFFFFF, 0x51)
+def test_get_thread_area_gives_back_what_was_set(guest32):
+    guest32.sys("set_thread_area", desc(guest32, 13))
+    guest32.put(guest32.buf, struct.pack("<4I", 13, 0, 0, 0))
+    assert guest32.sys("get_thread_area", guest32.buf) == 0
+    assert struct.unpack("<4I", guest32.get(guest32.buf, 16)) == (13, 0x12345678, 0xFFFFF, 0x51)
 
 
-def test_descriptor_bytes_are_those_of_the_processor(guest):
-    guest.sys("set_thread_area", desc(guest, 12))
-    word = guest.lwp.cpu.tls[0]
+def test_descriptor_bytes_are_those_of_the_processor(guest32):
+    guest32.sys("set_thread_area", desc(guest32, 12))
+    word = guest32.lwp.cpu.tls[0]
     assert word >> 40 & 0xFF == 0xF3, "present, ring 3, writable data, accessed"
     assert word >> 52 & 0xF == 0xD, "pages, 32 bits, available"
     assert (word >> 16 & 0xFFFFFF | word >> 32 & 0xFF000000) == 0x12345678
 
 
 @pytest.mark.parametrize("flags", [0x28, 0])
-def test_empty_description_clears_the_entry(guest, flags):
-    guest.sys("set_thread_area", desc(guest, 12))
-    assert guest.sys("set_thread_area", desc(guest, 12, 0, 0, flags)) == 0
-    assert guest.lwp.cpu.tls[0] == 0
+def test_empty_description_clears_the_entry(guest32, flags):
+    guest32.sys("set_thread_area", desc(guest32, 12))
+    assert guest32.sys("set_thread_area", desc(guest32, 12, 0, 0, flags)) == 0
+    assert guest32.lwp.cpu.tls[0] == 0
 
 
 @pytest.mark.parametrize(("entry", "flags"), [(11, 0x51), (15, 0x51), (12, 0x50), (12, 0x55)])
-def test_set_thread_area_einval(guest, entry, flags):
-    assert guest.sys("set_thread_area", desc(guest, entry, flags=flags)) == "EINVAL"
+def test_set_thread_area_einval(guest32, entry, flags):
+    assert guest32.sys("set_thread_area", desc(guest32, entry, flags=flags)) == "EINVAL"
 
 
-def test_modify_ldt_reads_an_empty_table(guest):
+LDT_DESC = struct.Struct("<4I")
+
+
+def ldt(guest, func, size, *fields):
+    """Call modify_ldt; its errors are not sign-extended."""
+    if fields:
+        guest.put(guest.buf, LDT_DESC.pack(*fields))
+    result = guest.sys("modify_ldt", func, guest.buf, size)
+    return result - (1 << 32) if isinstance(result, int) and result >> 31 else result
+
+
+def test_modify_ldt_reads_nothing_before_something_is_written(guest):
+    guest.put(guest.buf, b"\xff" * 200)
     assert guest.sys("modify_ldt", 0, guest.buf, 64) == 0
-    assert guest.sys("modify_ldt", 1, guest.buf, 16) == "ENOSYS"
+    assert guest.sys("modify_ldt", 2, guest.buf, 150) == 128
+    assert guest.get(guest.buf, 129) == bytes(128) + b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("func", "size", "fields", "errno"),
+    [
+        (1, 15, (0, 0, 5, 0x51), 22),
+        (0x11, 16, (8192, 0, 5, 0x51), 22),
+        (0x11, 16, (0, 0, 5, 0x57), 22),
+        (1, 16, (0, 0, 5, 0x77), 22),
+        (3, 16, (), 38),
+    ],
+)
+def test_modify_ldt_refuses(guest, func, size, fields, errno):
+    answer = ldt(guest, func, size, *fields)
+    assert answer in (-errno, {22: "EINVAL", 38: "ENOSYS"}[errno])
 
 
 # -- scheduling ---------------------------------------------------------------------------------
