@@ -134,7 +134,7 @@ def _release(proc: Proc) -> None:
         timer.cancel()
     proc.itimers.clear()
     proc.ptimers.clear()
-    proc.usage.maxrss = max(proc.usage.maxrss, proc.as_.rss * 4096)
+    proc.usage.maxrss = max(proc.usage.maxrss, proc.as_.maxrss * 4096)
     if proc.semundo is not None:
         proc.semundo.exit(proc)
     proc.files.rele(proc)
@@ -238,15 +238,16 @@ def _leave_terminal(proc: Proc) -> None:
     proc.ctty = None
 
 
-def freeproc(proc: Proc) -> None:
-    """Forget a zombie."""
+def freeproc(proc: Proc, *, waited: bool = False) -> None:
+    """Forget a zombie; only a parent that has waited gets what it used (getrusage(2))."""
     parent = proc.parent
     ptrace.drop_leader(proc)
     if parent is not None:
         if proc in parent.children:
             parent.children.remove(proc)
-        parent.child_usage.add(proc.usage)
-        parent.child_usage.add(proc.child_usage)
+        heir = parent if waited else proc.machine.init
+        heir.child_usage.add(proc.usage)
+        heir.child_usage.add(proc.child_usage)
     pgexit(proc)
     proc.machine.proc_free(proc)
     if proc.exit_head is not None:
@@ -315,7 +316,7 @@ def _look(child: Proc, options: int) -> WaitInfo | None:
         if not options & WEXITED or elsewhere:
             return None
         if not options & WNOWAIT:
-            freeproc(child)
+            freeproc(child, waited=True)
     elif child.stop_report and options & WSTOPPED and not ptrace.hides_job(child):
         code, status = CLD_STOPPED, child.stop_report
         if not options & WNOWAIT:

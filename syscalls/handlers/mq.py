@@ -172,7 +172,7 @@ class _Thread:
     def __call__(self, cookie: bytes, *, removed: bool) -> None:
         """Send the cookie back, marked, and let the socket go."""
         vnode: Any = self.file.vnode
-        vnode.deliver(cookie[:-1] + (_REMOVED if removed else _WOKENUP))
+        vnode.deliver(cookie[:-1] + (_REMOVED if removed else _WOKENUP), 0)
         self.file.rele()
 
 

@@ -81,7 +81,7 @@ class FakeBrand:
 
 
 class FakeAs:
-    rss = 0
+    rss = maxrss = 0
     aio = None
 
     def dup(self):
