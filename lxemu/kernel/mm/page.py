@@ -83,7 +83,7 @@ class PhysMem:
         self.refs: list[int] = [1]  # frame 0 is never given out: entry 0 means "nothing there"
         self.xframes = bytearray(self.nframes)
         self.relieve: Callable[[As], bool] = _no_relief
-        self._trim_at = _TRIM_HIGH
+        self._trim_at = 0
         self._free: list[int] = []  # released, contents stale
         self._clean: list[int] = []  # zero; popped in ascending order after a refill
         self._fresh = 1  # first frame never handed to a list
@@ -184,10 +184,10 @@ class PhysMem:
     def pages_free(self, pfns: list[int]) -> None:
         """Free many frames whose counts have reached 0 (never root tables)."""
         self._free += pfns
-        if len(self._free) > self._trim_at:
+        if len(self._free) > max(_TRIM_HIGH, self._trim_at):
             self.trim()
             # What is left lies in short runs: do not look at it again before there is more.
-            self._trim_at = max(_TRIM_HIGH, 2 * len(self._free))
+            self._trim_at = 2 * len(self._free)
 
     def page_shared(self, pfn: int) -> bool:
         """Tell whether more than one holder exists."""
