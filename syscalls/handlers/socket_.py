@@ -22,7 +22,10 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.abi.sockaddr import copyin_sockaddr, copyout_sockaddr, encode
+from syscalls.abi.xlat_net import FAMILY, NETLINK_PROTO
 
+#: NETLINK_* go from 0 to one below this.
+MAX_LINKS = 32
 # The kernel has no such family: it is the brand's, as in lx.
 FAMILIES[AF_NETLINK] = "syscalls.netlink.socket"
 
@@ -44,13 +47,26 @@ def _status(flags: int) -> int:
 def socket(lwp: Lwp, domain: SockFamily, type: SockType, protocol: Int) -> int:
     """Make a socket."""
     cred = lwp.proc.cred
-    so = socreate(stack_of(lwp.proc), domain, type & SOCK_TYPE_MASK, protocol, cred)
+    try:
+        so = socreate(stack_of(lwp.proc), domain, type & SOCK_TYPE_MASK, protocol, cred)
+    except KernelError as error:
+        _count_missing(lwp, domain, protocol, error.errno)
+        raise
     file = sofile(so, _status(type), cred)
     try:
         return lwp.proc.files.alloc(file, 0, type & SOCK_CLOEXEC != 0)
     except KernelError:
         file.rele()
         raise
+
+
+def _count_missing(lwp: Lwp, domain: int, protocol: int, errno: Errno) -> None:
+    """Count what Linux has and we have not: families, and netlink protocols."""
+    if errno is Errno.EAFNOSUPPORT:
+        lwp.machine.unsupported(lwp, f"socket({FAMILY.text(FAMILY.to_lx[domain])})", "Not done yet")
+    elif errno is Errno.EPROTONOSUPPORT and domain == AF_NETLINK and 0 <= protocol < MAX_LINKS:
+        name = NETLINK_PROTO.text(protocol)
+        lwp.machine.unsupported(lwp, f"socket(AF_NETLINK, {name})", "Not done yet")
 
 
 @syscall

@@ -101,7 +101,9 @@ class PortTable:
     """
 
     def __init__(self, entropy: Callable[[int], bytes], *, datagram: bool) -> None:
-        self.bound: dict[int, list[Binding]] = {}
+        #: The bindings of each port, as ordered sets: a busy server's port has many.
+        self.bound: dict[int, dict[Binding, None]] = {}
+        self.listening: dict[int, list[Binding]] = {}
         self.datagram = datagram
         self.first, self.last = FIRST_EPHEMERAL, LAST_EPHEMERAL
         self._entropy = entropy
@@ -112,15 +114,28 @@ class PortTable:
 
     def add(self, binding: Binding) -> None:
         """Enter a binding; whether it may be there has been checked."""
-        self.bound.setdefault(binding.port, []).append(binding)
+        self.bound.setdefault(binding.port, {})[binding] = None
 
     def remove(self, binding: Binding) -> None:
         """Take a binding out; it is not an error if it is gone."""
         there = self.bound.get(binding.port)
         if there is not None and binding in there:
-            there.remove(binding)
+            del there[binding]
             if not there:
                 del self.bound[binding.port]
+        if binding.listening:
+            self.listen(binding, on=False)
+
+    def listen(self, binding: Binding, *, on: bool) -> None:
+        """Note that a binding accepts connections, or does no more."""
+        there = self.listening.setdefault(binding.port, [])
+        if on and binding not in there:
+            there.append(binding)
+        elif not on and binding in there:
+            there.remove(binding)
+        if not there:
+            del self.listening[binding.port]
+        binding.listening = on
 
     def conflicts(self, new: Binding) -> bool:
         """Return whether somebody has the port in a way that excludes `new`."""
@@ -171,9 +186,7 @@ class PortTable:
         """Return the bindings that fit the destination best; several share the port as a group."""
         found: list[Binding] = []
         top = 1
-        for binding in self.at(port):
-            if listening and not binding.listening:
-                continue
+        for binding in self.listening.get(port, ()) if listening else self.at(port):
             score = binding.score(host)
             if score > top or (score == top and not found):
                 found, top = [binding], score

@@ -90,7 +90,7 @@ class TcpPublisher:
 
     def _enter(self, sock: host_socket.socket, remote: Endpoint) -> None:
         stack = self.stack
-        listeners = [one for one in stack.tcp.ports.at(self.guest_port) if one.listening]
+        listeners = stack.tcp.ports.listening.get(self.guest_port, ())
         local = _local_host(listeners, unmap(remote.host))
         far = TcpConn(stack)
         far.laddr = _visitor(remote, local)

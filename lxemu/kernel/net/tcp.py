@@ -33,6 +33,7 @@ from lxemu.kernel.net.socketvar import (
     SO_SNDBUFFORCE,
     SOCK_STREAM,
     SOL_SOCKET,
+    SOMAXCONN,
     Received,
 )
 from lxemu.kernel.net.tcpconn import (
@@ -288,7 +289,6 @@ class TcpSonode(InetSonode):
             assert binding is not None
             old.binding = None
             binding.owner = conn
-            binding.listening = False
             if self.family == AF_INET6 and len(binding.host) == 4 and old.laddr is not None:
                 binding.host = self.any_host()
             conn.binding = binding
@@ -314,6 +314,8 @@ class TcpSonode(InetSonode):
         conn = self.conn
         if self.progress != _UNCONNECTED or conn.state not in (TCPS_CLOSED, TCPS_LISTEN):
             raise KernelError(Errno.EINVAL)
+        if not 0 <= backlog <= SOMAXCONN:
+            backlog = SOMAXCONN
         if conn.listener is not None:
             conn.listener.backlog = backlog
             return
@@ -322,7 +324,7 @@ class TcpSonode(InetSonode):
             binding = self.claim(self.any_host(), 0)
         elif self.ports().conflicts(binding):
             raise KernelError(Errno.EADDRINUSE)
-        binding.listening = True
+        self.ports().listen(binding, on=True)
         conn.listener = Listener(conn, backlog)
         conn.listener.defer = self.tcpopts.get(in_.TCP_DEFER_ACCEPT, 0)
         conn.laddr = None
@@ -364,7 +366,7 @@ class TcpSonode(InetSonode):
         listener, conn.listener = conn.listener, None
         conn.state = TCPS_CLOSED
         if conn.binding is not None:
-            conn.binding.listening = False
+            self.ports().listen(conn.binding, on=False)
             if not conn.binding.explicit:
                 self.ports().remove(conn.binding)
                 conn.binding = None

@@ -61,6 +61,8 @@ GROWN_SNDBUF = 2626560
 MAX_WINDOW = 65536
 
 _SECOND = 1_000_000_000
+#: Writes up to this size are gathered in chunks of about that one.
+_SMALL, _CHUNK = 1024, 4096
 #: How long part of a segment waits for the rest.
 _HOLD = 200_000_000
 #: How long a closed end waits for the other's FIN.
@@ -134,7 +136,8 @@ class TcpConn:
         #: The listener in whose queue this end waits to be accepted.
         self.parent: Listener | None = None
         self.binding: Binding | None = None
-        self.queue: deque[bytes | memoryview] = deque()
+        #: Small writes are gathered in bytearrays, which grow as long as nobody reads them.
+        self.queue: deque[bytes | bytearray | memoryview] = deque()
         self.arrived = self.copied = 0
         self.window = MAX_WINDOW
         self.sndbuf = GROWN_SNDBUF
@@ -244,8 +247,15 @@ class TcpConn:
             self.peer = None
             self.reset_came()
             return
-        peer.queue.append(data)
-        peer.arrived += len(data)
+        size = len(data)
+        queue = peer.queue
+        if size > _SMALL:
+            queue.append(data)
+        elif queue and type(tail := queue[-1]) is bytearray and len(tail) < _CHUNK:
+            tail += data
+        else:
+            queue.append(bytearray(data))
+        peer.arrived += size
         if peer.state == TCPS_SYN_RCVD and peer.parent is not None:
             peer.parent.data_came(peer)
         peer.cv_read.broadcast()
@@ -383,7 +393,7 @@ class TcpConn:
             queue[0] = view[size:]
             self._took(size)
             return bytes(view[:size])
-        parts: list[bytes | memoryview] = []
+        parts: list[bytes | bytearray | memoryview] = []
         left = size
         while left:
             chunk = queue.popleft()
@@ -397,7 +407,7 @@ class TcpConn:
         return b"".join(parts)
 
     def _peek(self, size: int, skip: int) -> bytes:
-        parts: list[bytes | memoryview] = []
+        parts: list[bytes | bytearray | memoryview] = []
         for chunk in self.queue:
             if skip >= len(chunk):
                 skip -= len(chunk)

@@ -65,10 +65,9 @@ class TcpTable:
 
     def listeners(self) -> Iterable[TcpConn]:
         """Return every listening end."""
-        for bindings in tuple(self.ports.bound.values()):
+        for bindings in tuple(self.ports.listening.values()):
             for binding in bindings:
-                if binding.listening:
-                    yield binding.owner
+                yield binding.owner
 
     # -- connections ------------------------------------------------------------------------------
 
