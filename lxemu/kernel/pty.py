@@ -25,12 +25,11 @@ from lxemu.kernel.poll import (
     Pollhead,
 )
 from lxemu.kernel.ptyio import requests
+from lxemu.kernel.ptyvnode import HungVnode, PtyVnode
 from lxemu.kernel.signal import SIGWINCH
 from lxemu.kernel.termio import Termios, Winsize
 from lxemu.kernel.tty import Tty
 from lxemu.kernel.vfs.fcntl import FREAD, O_NOCTTY, O_NONBLOCK
-from lxemu.kernel.vfs.shadow import PassVnode
-from lxemu.kernel.vfs.sigio import OWNER_PGRP, OWNER_PROC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -393,71 +392,6 @@ def keep_locked(old: Termios, new: Termios, locked: Termios) -> Termios:
     )
     line = old.line if locked.line else new.line
     return Termios(iflag, oflag, cflag, lflag, line, cc, new.ispeed, new.ospeed)
-
-
-class PtyVnode(PassVnode):
-    """The vnode of the open files of one side; attributes are those of the node that was opened."""
-
-    __slots__ = ("side",)
-
-    opens_itself = True
-
-    def __init__(self, realvp: Vnode, side: Side) -> None:
-        super().__init__(realvp)
-        self.side = side
-
-    def close(self, file: File) -> None:
-        """Close one file of the side."""
-        self.side.close(file)
-
-    def seek_check(self) -> bool:
-        """Return false: a terminal has no position."""
-        return False
-
-    def async_owner(self) -> tuple[int, int]:
-        """Return the foreground group, or the caller where there is none."""
-        if self.side.fg:
-            return OWNER_PGRP, self.side.fg
-        return OWNER_PROC, curlwp().proc.pid
-
-    def sread(self, file: File, n: int) -> bytes:
-        """Read from the side."""
-        return self.side.read(file, n)
-
-    def swrite(self, file: File, data: bytes | memoryview) -> int:
-        """Write to the side."""
-        return self.side.write(file, data)
-
-    def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:  # noqa: ARG002
-        """Poll the side."""
-        return self.side.poll(events)
-
-    def ioctl(self, file: File, cmd: int, arg: Any) -> Any:
-        """Do a request at the side."""
-        return self.side.ioctl(file, cmd, arg)
-
-
-class HungVnode(PtyVnode):
-    """What an open file leads to after a hangup: the end of file, and EIO."""
-
-    __slots__ = ()
-
-    def sread(self, file: File, n: int) -> bytes:  # noqa: ARG002
-        """Return the end of file."""
-        return b""
-
-    def swrite(self, file: File, data: bytes | memoryview) -> int:  # noqa: ARG002
-        """Fail with EIO."""
-        raise KernelError(Errno.EIO)
-
-    def poll(self, file: File, events: int) -> tuple[int, Pollhead | None]:  # noqa: ARG002
-        """Be ready for all: nothing will change."""
-        ready = _READABLE | _WRITABLE | POLLERR | POLLHUP
-        return ready & (events | POLLERR | POLLHUP), None
-
-    def ioctl(self, file: File, cmd: int, arg: Any) -> Any:  # noqa: ARG002
-        """Fail with EIO, or ENOTTY for a change of the foreground group."""
-        raise KernelError(Errno.ENOTTY if cmd == t.TIOCSPGRP else Errno.EIO)
 
 
 class Pty:
