@@ -48,26 +48,30 @@ _WRITABLE = POLLOUT | POLLWRNORM
 
 
 class _Turn:
-    """Readers take turns, and writers do: a transfer that waits is not mixed with another's."""
+    """Writers take turns: what one writes while it waits for room is not mixed with another's.
 
-    __slots__ = ("_busy", "_cv")
+    One that is stopped in its turn has lost it.
+    """
+
+    __slots__ = ("_cv", "_holder")
 
     def __init__(self) -> None:
-        self._busy = False
+        self._holder: Lwp | None = None
         self._cv = CondVar()
 
-    def take(self, file: File) -> None:
+    def take(self, lwp: Lwp, file: File) -> None:
         """Wait for the turn. Raises EAGAIN for a file with O_NONBLOCK, EINTR."""
-        while self._busy:
+        while self._holder is not None and not self._holder.proc.stopped:
             if file.flags & O_NONBLOCK:
                 raise KernelError(Errno.EAGAIN)
             self._cv.wait_sig()
-        self._busy = True
+        self._holder = lwp
 
-    def give(self) -> None:
+    def give(self, lwp: Lwp) -> None:
         """Let the next one go."""
-        self._busy = False
-        self._cv.signal()
+        if self._holder is lwp:
+            self._holder = None
+            self._cv.signal()
 
 
 class Side(Tty):
@@ -96,7 +100,6 @@ class Side(Tty):
         self._receiving = False
         self._cv_read = CondVar()
         self._cv_write = CondVar()
-        self._reading = _Turn()
         self._writing = _Turn()
 
     # -- the driver, as the line discipline sees it ---------------------------------------------
@@ -217,13 +220,6 @@ class Side(Tty):
         """Read a line, or bytes as VMIN and VTIME say. Raises EIO, EAGAIN, EINTR."""
         lwp = curlwp()
         self.check_read(lwp)
-        self._reading.take(file)
-        try:
-            return self._read(lwp, file, count)
-        finally:
-            self._reading.give()
-
-    def _read(self, lwp: Lwp, file: File, count: int) -> bytes:
         ld, clock = self.ld, lwp.machine.clock
         minimum = between = 0
         deadline: int | None = None
@@ -242,7 +238,7 @@ class Side(Tty):
                     self.peer.status = 0
                 break
             if not ld.available():
-                if not self._wait_for_input(file, bool(out), deadline):
+                if not self._wait_for_input(lwp, file, bool(out), deadline):
                     break
                 continue
             if ld.by_lines:
@@ -261,21 +257,28 @@ class Side(Tty):
                 deadline = clock.hrtime() + between
         return bytes(out)
 
-    def _wait_for_input(self, file: File, some: bool, deadline: int | None) -> bool:
+    def _wait_for_input(self, lwp: Lwp, file: File, some: bool, deadline: int | None) -> bool:
         """Wait until something may have come; False if the read is to end with what it has.
 
         With nothing read yet it raises EIO when the other side is closed, EAGAIN, EINTR.
+        One that has been stopped begins anew: it may be in the background now.
         """
+        stops = lwp.proc.job_serial
         try:
             if self.alone:
                 raise KernelError(Errno.EIO)
             if self.hung(file):
                 return False
-            if deadline is not None and deadline <= curlwp().machine.clock.hrtime():
+            if deadline is not None and deadline <= lwp.machine.clock.hrtime():
                 return False
             if file.flags & O_NONBLOCK:
                 raise KernelError(Errno.EAGAIN)
-            return self._cv_read.wait_sig_until(deadline)
+            in_time = self._cv_read.wait_sig_until(deadline)
+            if lwp.proc.job_serial == stops:
+                return in_time
+            if not some:
+                self.check_read(lwp)
+            return not some
         except KernelError:
             if some:
                 return False
@@ -299,18 +302,23 @@ class Side(Tty):
         """
         if self.dead:
             raise KernelError(Errno.EIO)
-        self._writing.take(file)
+        lwp = curlwp()
+        self._check_write(lwp)
+        self._writing.take(lwp, file)
         try:
-            if self.ld.modes.lflag & t.TOSTOP:
-                self.check_change(curlwp())
-            return self._write(file, data)
+            return self._write(lwp, file, data)
         finally:
-            self._writing.give()
+            self._writing.give(lwp)
             # Others may write now: an edge for those who poll, as every end of a write is.
             if self.pollhead.waiters and self.room():
                 self.pollhead.wakeup(_WRITABLE)
 
-    def _write(self, file: File, data: bytes | memoryview) -> int:
+    def _check_write(self, lwp: Lwp) -> None:
+        if self.ld.modes.lflag & t.TOSTOP:
+            self.check_change(lwp)
+
+    def _write(self, lwp: Lwp, file: File, data: bytes | memoryview) -> int:
+        stops = lwp.proc.job_serial
         self.ld.out.process()
         done, total = 0, len(data)
         try:
@@ -327,6 +335,11 @@ class Side(Tty):
                 if file.flags & O_NONBLOCK:
                     raise KernelError(Errno.EAGAIN)
                 self._cv_write.wait_sig()
+                if lwp.proc.job_serial != stops:
+                    if done:
+                        return done
+                    stops = lwp.proc.job_serial
+                    self._check_write(lwp)
         except KernelError:
             if done:
                 return done

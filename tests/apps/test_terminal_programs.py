@@ -96,6 +96,21 @@ def use_jobs(shell) -> None:
     shell.expect("Stopped")
     shell.send("kill %1; wait; jobs\r")
     shell.expect(r"\[1\]\+  Terminated +sh -c '.*sleep 100'\r\n")
+    # One that reads is stopped, and stopped again in the background.
+    shell.send("cat\r")
+    answer(shell, "through cat", "through cat")
+    shell.send("\x1a")
+    shell.expect(r"\[1\]\+  Stopped +cat\r\n")
+    shell.send("bg\r")
+    shell.expect(r"\[1\]\+ cat &\r\n")
+    time.sleep(0.5)
+    shell.send("jobs\r")
+    shell.expect(r"\[1\]\+  Stopped +(\(tty input\) +)?cat\r\n")
+    shell.send("fg\r")
+    shell.expect(r"[\r\n]cat\r\n")
+    answer(shell, "again", "again")
+    shell.send("\x04")
+    answer(shell, "echo cat $?", "cat 0")
 
 
 @needs("bash")
