@@ -11,11 +11,21 @@ from importlib import import_module
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.vfs.attr import vn_set_iflags
 from lxemu.kernel.vfs.fcntl import FIONREAD, O_ASYNC, O_NONBLOCK, SIOCATMARK
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.sigio import set_async
 from lxemu.kernel.vfs.specfs import RANDOM_GETENTROPY
-from lxemu.kernel.vfs.vnode import VDIR, VLNK, VREG, VSOCK
+from lxemu.kernel.vfs.vnode import (
+    FL_APPEND,
+    FL_IMMUTABLE,
+    FL_NOATIME,
+    FL_NODUMP,
+    VDIR,
+    VLNK,
+    VREG,
+    VSOCK,
+)
 from syscalls.abi import (
     Fd,
     Out,
@@ -124,6 +134,28 @@ def _figetbsz(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     return _put_int(lwp, arg, file.name.vnode.vfs.statvfs().bsize)
 
 
+#: The kernel's FL_ flags have the values of Linux's FS_*_FL.
+_LX_FS_FLAGS = FL_IMMUTABLE | FL_APPEND | FL_NODUMP | FL_NOATIME
+
+
+def _getflags(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
+    vnode = file.name.vnode
+    if not vnode.vfs.keeps_iflags or vnode.type not in (VREG, VDIR):
+        raise KernelError(Errno.ENOTTY)
+    return _put_int(lwp, arg, vnode.iflags)
+
+
+def _setflags(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
+    vnode = file.name.vnode
+    if not vnode.vfs.keeps_iflags or vnode.type not in (VREG, VDIR):
+        raise KernelError(Errno.ENOTTY)
+    flags = _get_int(lwp, arg)
+    if flags & ~_LX_FS_FLAGS:
+        raise KernelError(Errno.EOPNOTSUPP)
+    vn_set_iflags(file.name, flags, lwp.proc.cred)
+    return 0
+
+
 def _no_clone(_lwp: Lwp, file: File, _fd: int, _arg: int) -> int:
     if file.vnode.type == VDIR:
         raise KernelError(Errno.EISDIR)
@@ -168,6 +200,10 @@ _REQUESTS: dict[int, Request] = ttyio.REQUESTS | {
     0x5460: _fioqsize,
     0x80045200: ttyio.gives_int(RANDOM_GETENTROPY),
     0x2: _figetbsz,
+    0x80086601: _getflags,
+    0x40086602: _setflags,
+    0x80046601: _getflags,
+    0x40046602: _setflags,
     0x40049409: _no_clone,
     0x4020940D: _no_clone,
     0xC0189436: _no_clone,

@@ -14,7 +14,7 @@ from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs.attr import vn_chmod, vn_chown, vn_utimens
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.ops import check_access
-from lxemu.kernel.vfs.vnode import VLNK, VTTOIF, Vattr
+from lxemu.kernel.vfs.vnode import FL_APPEND, FL_IMMUTABLE, FL_NODUMP, VLNK, VTTOIF, Vattr
 from syscalls.abi import (
     AT_FDCWD,
     NO_ID,
@@ -124,6 +124,8 @@ LX_STATX_ATTR_MOUNT_ROOT = 0x2000
 #: Compressed, immutable, append, nodump, encrypted, automount, mount root, verity, dax: the mask
 #: says which attributes the file system could report.
 LX_STATX_ATTRS = LX_STATX_ATTR_MOUNT_ROOT
+#: The FL_ flags that show as attributes, which have the same values: immutable, append, nodump.
+_SHOWN_FLAGS = FL_IMMUTABLE | FL_APPEND | FL_NODUMP
 
 
 @syscall
@@ -147,13 +149,13 @@ def statx(
 
 
 def _statx(name: Name, attr: Vattr) -> Statx:
-    mount = name.mount
+    mount, vnode = name.mount, name.vnode
     is_root = mount is not None and mount.root is name
     valid = LX_STATX_BASIC | (LX_STATX_BTIME if attr.btime else 0)
     return Statx(
         mask=valid | (LX_STATX_MNT_ID if mount is not None else 0),
         blksize=attr.blksize,
-        attributes=LX_STATX_ATTR_MOUNT_ROOT if is_root else 0,
+        attributes=(LX_STATX_ATTR_MOUNT_ROOT if is_root else 0) | vnode.iflags & _SHOWN_FLAGS,
         nlink=attr.nlink,
         uid=attr.uid,
         gid=attr.gid,
@@ -161,7 +163,7 @@ def _statx(name: Name, attr: Vattr) -> Statx:
         ino=attr.nodeid,
         size=attr.size,
         blocks=attr.nblocks,
-        attributes_mask=LX_STATX_ATTRS,
+        attributes_mask=LX_STATX_ATTRS | (_SHOWN_FLAGS if vnode.vfs.keeps_iflags else 0),
         atime=attr.atime,
         btime=attr.btime,
         ctime=attr.ctime,

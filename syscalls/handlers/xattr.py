@@ -7,7 +7,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.name import Name
-from lxemu.kernel.vfs.ops import check_access, check_writable_fs, is_owner
+from lxemu.kernel.vfs.ops import check_access, check_changeable, check_writable_fs, is_owner
 from lxemu.kernel.vfs.vnode import S_ISVTX, VDIR, VREAD, VREG, VWRITE
 from syscalls.abi import (
     AT_FDCWD,
@@ -46,6 +46,7 @@ def _permission(lwp: Lwp, where: Name, name: bytes, *, write: bool) -> None:
     cred = lwp.proc.cred
     if write:
         check_writable_fs(where)
+        check_changeable(where.vnode)
     if name.startswith(_SYSTEM):
         # Access control lists are not kept: a mode is all that is checked.
         raise KernelError(Errno.EOPNOTSUPP)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lxemu.kernel.cred import PRIV_FILE_CHOWN, PRIV_FILE_OWNER, PRIV_FILE_SETID
+from lxemu.kernel.cred import (
+    PRIV_FILE_CHOWN,
+    PRIV_FILE_FLAG_SET,
+    PRIV_FILE_OWNER,
+    PRIV_FILE_SETID,
+)
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs import notify
 from lxemu.kernel.vfs.lease import break_leases
-from lxemu.kernel.vfs.ops import check_access, check_writable_fs, is_owner
+from lxemu.kernel.vfs.ops import check_access, check_changeable, check_writable_fs, is_owner
 from lxemu.kernel.vfs.vnode import (
     AT_ATIME,
     AT_GID,
@@ -16,6 +21,8 @@ from lxemu.kernel.vfs.vnode import (
     AT_MTIME,
     AT_SIZE,
     AT_UID,
+    FL_APPEND,
+    FL_IMMUTABLE,
     S_ISGID,
     S_ISUID,
     VDIR,
@@ -36,6 +43,7 @@ def vn_chmod(name: Name, mode: int, cred: Cred) -> None:
     """
     check_writable_fs(name)
     vnode = name.vnode
+    check_changeable(vnode)
     attr = vnode.getattr(cred)
     if cred.fsuid != attr.uid and not cred.over(attr.uid, attr.gid, PRIV_FILE_OWNER):
         raise KernelError(Errno.EPERM)
@@ -55,6 +63,7 @@ def vn_chown(name: Name, uid: int, gid: int, cred: Cred) -> None:
     """
     check_writable_fs(name)
     vnode = name.vnode
+    check_changeable(vnode)
     attr = vnode.getattr(cred)
     if not cred.over(attr.uid, attr.gid, PRIV_FILE_CHOWN):
         owner = cred.fsuid == attr.uid
@@ -85,6 +94,7 @@ def vn_utimens(name: Name, atime: int | None, mtime: int | None, cred: Cred, *, 
         return
     check_writable_fs(name)
     vnode = name.vnode
+    check_changeable(vnode, appending=now)
     if not is_owner(vnode, cred):
         if not now:
             raise KernelError(Errno.EPERM)
@@ -108,6 +118,7 @@ def vn_truncate(name: Name, size: int, cred: Cred) -> None:
     if vnode.type != VREG:
         raise KernelError(Errno.EINVAL)
     check_access(name, VWRITE, cred)
+    check_changeable(vnode)
     if vnode.wcount < 0:
         raise KernelError(Errno.ETXTBSY)
     if vnode.locks is not None and vnode.locks.leases:
@@ -116,6 +127,18 @@ def vn_truncate(name: Name, size: int, cred: Cred) -> None:
     if notify.watching:
         notify.changed(name, AT_SIZE)
     drop_setid(name, cred)
+
+
+def vn_set_iflags(name: Name, flags: int, cred: Cred) -> None:
+    """Set the FL_* flags of a file. Raises EROFS, ENOTTY, EPERM."""
+    check_writable_fs(name)
+    vnode = name.vnode
+    if not is_owner(vnode, cred):
+        raise KernelError(Errno.EPERM)
+    binding = FL_IMMUTABLE | FL_APPEND
+    if (flags ^ vnode.iflags) & binding and not cred.crhas(PRIV_FILE_FLAG_SET):
+        raise KernelError(Errno.EPERM)
+    vnode.set_iflags(flags)
 
 
 def drop_setid(name: Name, cred: Cred) -> None:

@@ -19,6 +19,8 @@ from lxemu.kernel.vfs.lookup import Parent, lookup_child, lookup_parent, lookupn
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.special import realize
 from lxemu.kernel.vfs.vnode import (
+    FL_APPEND,
+    FL_IMMUTABLE,
     S_ISGID,
     S_ISVTX,
     VBLK,
@@ -75,6 +77,13 @@ def check_writable_fs(name: Name) -> None:
         raise KernelError(Errno.EROFS)
 
 
+def check_changeable(vnode: Vnode, *, appending: bool = False) -> None:
+    """Raise EPERM for a file whose flags forbid any change, or any but `appending` to it."""
+    flags = vnode.iflags
+    if flags & FL_IMMUTABLE or (flags & FL_APPEND and not appending):
+        raise KernelError(Errno.EPERM)
+
+
 def is_owner(vnode: Vnode, cred: Cred) -> bool:
     """Return whether `cred` owns the file or may act as its owner."""
     attr = vnode.getattr(cred)
@@ -94,12 +103,15 @@ def _may_delete(dirname: Name, victim: Name, cred: Cred, want_dir: bool) -> None
     """Check the removal of an entry: write permission, the sticky bit, its type, in this order."""
     dvp = dirname.vnode
     dvp.access(VWRITE | VEXEC, cred)
+    if dvp.iflags & FL_APPEND:
+        raise KernelError(Errno.EPERM)
     attr = dvp.getattr(cred)
     if attr.mode & S_ISVTX:
         theirs = victim.vnode.getattr(cred)
         free = cred.fsuid in (theirs.uid, attr.uid)
         if not free and not cred.over(theirs.uid, theirs.gid, PRIV_FILE_OWNER):
             raise KernelError(Errno.EPERM)
+    check_changeable(victim.vnode)
     if want_dir:
         if victim.vnode.type != VDIR:
             raise KernelError(Errno.ENOTDIR)
@@ -186,6 +198,8 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
         raise KernelError(Errno.EACCES)
     if not created:
         vnode.access(want, cred)
+        if vnode.iflags & FL_APPEND and want & VWRITE:
+            check_changeable(vnode, appending=flags & (f.O_APPEND | f.O_TRUNC) == f.O_APPEND)
         if flags & f.O_NOATIME and not is_owner(vnode, cred):
             raise KernelError(Errno.EPERM)
     file = File(vnode, name, flags & ~_OPEN_ONLY | f.open_mode(flags), cred)
@@ -381,6 +395,7 @@ def vn_link(proc: Caller, source: Name, start: Name, path: bytes) -> None:
         raise KernelError(Errno.EXDEV)
     if vnode.type == VDIR:
         raise KernelError(Errno.EPERM)
+    check_changeable(vnode)
     dirname.vnode.link(vnode, last)
     dirname.enter(last, vnode)
     if notify.watching:

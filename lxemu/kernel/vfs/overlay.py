@@ -55,6 +55,7 @@ class Overlay(Vfs):
     """
 
     name = "overlay"
+    keeps_iflags = True
 
     def __init__(
         self,
@@ -299,6 +300,15 @@ class OvlNode(Vnode):
         node = self.copy_up(attr.size if mask & AT_SIZE else None)
         node.setattr(mask, attr, cred)
         self.mode = node.mode
+
+    @property
+    def iflags(self) -> int:  # type: ignore[override]
+        """The flags of the real file."""
+        return self.real.iflags
+
+    def set_iflags(self, flags: int) -> None:
+        """Set flags of the upper file."""
+        self.copy_up().set_iflags(flags)
 
     def access(self, want: int, cred: Cred) -> None:
         """Check permission at the real file."""

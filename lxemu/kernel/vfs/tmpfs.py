@@ -19,11 +19,13 @@ from lxemu.kernel.vfs.vnode import (
     AT_MTIME,
     AT_SIZE,
     AT_UID,
+    FL_IMMUTABLE,
     S_ISGID,
     VDIR,
     VFS_NOATIME,
     VLNK,
     VREG,
+    VWRITE,
     Dirent,
     Statvfs,
     Vattr,
@@ -48,6 +50,7 @@ class Tmpfs(Vfs):
 
     name = "tmpfs"
     has_whiteouts = True
+    keeps_iflags = True
 
     def __init__(
         self,
@@ -140,6 +143,7 @@ class TmpNode(Vnode):
         "btime",
         "ctime",
         "gid",
+        "iflags",
         "mtime",
         "nlink",
         "nodeid",
@@ -159,6 +163,7 @@ class TmpNode(Vnode):
         self.uid = uid
         self.gid = gid
         self.nlink = 1
+        self.iflags = 0
         self.rdev = rdev
         self.xattrs: dict[bytes, bytes] | None = None
         self.atime = self.btime = self.ctime = self.mtime = vfs.now()
@@ -197,8 +202,15 @@ class TmpNode(Vnode):
     def access(self, want: int, cred: Cred) -> None:
         """Check permission without building the attributes."""
         mode = self.mode
+        if self.iflags & FL_IMMUTABLE and want & VWRITE:
+            raise KernelError(Errno.EPERM)
         if want & ~(mode & mode >> 3 & mode >> 6):
             super().access(want, cred)
+
+    def set_iflags(self, flags: int) -> None:
+        """Set the FL_* bits."""
+        self.iflags = flags
+        self.ctime = self.vfs.now()
 
     def setattr(self, mask: int, attr: Vattr, cred: Cred) -> None:  # noqa: ARG002
         """Set attributes; the change time becomes now unless it is set as well."""

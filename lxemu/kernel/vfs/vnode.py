@@ -70,6 +70,12 @@ AT_ATIME = 0x100
 AT_MTIME = 0x200
 AT_CTIME = 0x400
 
+# Flags of a file that bind even its owner (illumos sys/attr.h, A_IMMUTABLE and its kin).
+FL_IMMUTABLE = 0x10
+FL_APPEND = 0x20
+FL_NODUMP = 0x40
+FL_NOATIME = 0x80
+
 # Flags of a file system or of one mount of it (sys/vfs.h; those from NOATIME on are ours).
 VFS_RDONLY = 0x1
 VFS_NOSETUID = 0x8
@@ -158,6 +164,8 @@ class Vfs(ABC):
     name = "none"
     #: Whether a rename may leave a whiteout behind.
     has_whiteouts = False
+    #: Whether files have FL_* flags.
+    keeps_iflags = False
 
     def __init__(self, fsid: int, *, flags: int = 0, now: Callable[[], int] = time.time_ns) -> None:
         self.fsid = fsid
@@ -214,6 +222,8 @@ class Vnode(ABC):
     pollable = False
     #: Whether `fd_closed` wants to know of every descriptor that is closed.
     counts_closes = False
+    #: FL_* bits, where the file system keeps any.
+    iflags = 0
     #: A fifo, device or socket whose own `open` is to be called (it is no node of a file system).
     opens_itself = False
 
@@ -243,6 +253,10 @@ class Vnode(ABC):
         Raises EPERM, EROFS, ENOSPC, EFBIG.
         """
         raise KernelError(Errno.EPERM)
+
+    def set_iflags(self, flags: int) -> None:
+        """Set the FL_* bits; the caller has checked the permission. Raises ENOTTY."""
+        raise KernelError(Errno.ENOTTY)
 
     def size(self) -> int:
         """Return the length in bytes."""
