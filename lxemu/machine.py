@@ -446,6 +446,8 @@ class Machine:
             self.engine.owner = None
         if lwp.tid != lwp.proc.pid and lwp.trace is None:
             self.pid_free(lwp.tid)
+            if lwp.proc.pidspace is not None:
+                lwp.proc.pidspace.leave(lwp.tid, self.procs.values())
         else:
             lwp.proc.leader = lwp
         if self.tracer is not None:
@@ -483,6 +485,8 @@ class Machine:
     def proc_free(self, proc: Proc) -> None:
         """Forget a process that has been waited for."""
         self.procs.pop(proc.pid, None)
+        if proc.pidspace is not None:
+            proc.pidspace.leave(proc.pid, self.procs.values())
         self.pid_free(proc.pid)
 
     def as_hold(self, proc: Proc) -> As:

@@ -275,6 +275,7 @@ def _take_process_id(lwp: Lwp) -> None:
     machine.lwp_by_tid.pop(lwp.tid, None)
     machine.pid_free(lwp.tid)
     lwp.tid = proc.pid
+    lwp.vtid = proc.vpid
     machine.lwp_by_tid[lwp.tid] = lwp
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from lxemu.kernel import ptrace, unshare
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
+from lxemu.kernel.pidspace import shown_pid
 from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
 from lxemu.kernel.proc import Usage
 from lxemu.kernel.sched import TS_ZOMB
@@ -148,6 +149,9 @@ def _become_zombie(proc: Proc, code: int, status: int) -> None:
     proc.usage.utime, proc.usage.stime = proc.cpu_split()
     proc.wait_code, proc.wait_status = code, status
     _leave_terminal(proc)
+    space = proc.pidspace
+    if space is not None and space.init is proc:
+        space.ends()
     for pgrp in _reparent_children(proc):
         _hang_up_orphaned(pgrp)
     parent = proc.parent
@@ -185,13 +189,21 @@ def tell_death(proc: Proc) -> None:
     parent.cv_child.broadcast()
 
 
+def _reaper_of_space(proc: Proc, reaper: Proc | None) -> Proc | None:
+    """Return the first process of the space of `proc`, unless a subreaper in it is nearer."""
+    space = proc.pidspace
+    if space is None or space.init is None or space.init.exiting:
+        return None
+    return reaper if reaper is not None and space.holds(reaper) else space.init
+
+
 def _reparent_children(proc: Proc) -> list[Pgrp]:
     """Give the children of `proc` a new parent; return their groups that it may have anchored."""
     machine = proc.machine
     reaper = proc.parent
     while reaper is not None and not (reaper.subreaper and not reaper.exiting):
         reaper = reaper.parent
-    new_parent = reaper or machine.init
+    new_parent = _reaper_of_space(proc, reaper) or reaper or machine.init
     groups: dict[Pgrp, None] = {}
     for child in tuple(proc.children):
         if child.pgrp is not proc.pgrp and child.session is proc.session:
@@ -267,16 +279,19 @@ def waitid(lwp: Lwp, idtype: int, ident: int, options: int) -> WaitInfo | None:
             if not _selected(child, idtype, ident, options) or _is_others(lwp, child, options):
                 continue
             found = True
+            # Its number is asked for now: with the child it may go.
+            ident_shown = shown_pid(lwp, child.pid)
             info = _look(child, options)
             if info is not None:
-                return info
+                return info._replace(pid=ident_shown)
         for trace in tuple(proc.tracees):
             if not _traced(lwp, trace, idtype, ident, options):
                 continue
             found = True
+            ident_shown = shown_pid(lwp, trace.tid)
             info = _look_tracee(trace, options)
             if info is not None:
-                return info
+                return info._replace(pid=ident_shown)
         if not found:
             raise KernelError(Errno.ECHILD)
         if options & WNOHANG:

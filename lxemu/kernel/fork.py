@@ -17,6 +17,7 @@ from lxemu.kernel.signal import SIGCHLD, SS_DISABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.resgroup import ResGroup
 
 
@@ -27,8 +28,9 @@ class ForkSpec:
     `thread` makes an lwp of the same process (it shares memory and actions in any case); the
     `share_*` members say what it or a new process shares. `stack` is its first stack pointer, 0 to
     keep the maker's. `pid` asks for an id, 0 for any. `traced` lets the maker's tracer trace it in
-    any case, `untraced` not even if it asks for such events. `prepare` is called with the new lwp
-    before it can run (thread pointer, ids to store).
+    any case, `untraced` not even if it asks for such events. `group` and `pidspace` are where a new
+    process goes, None for its maker's. `prepare` is called with the new lwp before it can run
+    (thread pointer, ids to store).
     """
 
     thread: bool = False
@@ -46,6 +48,7 @@ class ForkSpec:
     stack: int = 0
     pid: int = 0
     group: ResGroup | None = None
+    pidspace: PidSpace | None = None
     prepare: Callable[[Lwp], None] | None = None
 
 
@@ -146,6 +149,7 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
         SemUndo.share(old, proc)
     proc.brand_data = old.brand_data
     proc.ns = old.ns
+    proc.pidspace = _space_of_child(old, spec)
     proc.group = old.group
     if spec.group is not None:
         spec.group.join(proc)
@@ -153,6 +157,18 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
     parent.children.append(proc)
     machine.proc_started(proc)
     return proc
+
+
+def _space_of_child(old: Proc, spec: ForkSpec) -> PidSpace | None:
+    """Return the space that numbers a child; ENOMEM where the first process has ended."""
+    space = spec.pidspace
+    if space is None and old.ns is not None:
+        space = old.ns.children
+    if space is None:
+        space = old.pidspace
+    if space is not None:
+        space.check_alive()
+    return space
 
 
 def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
@@ -179,6 +195,8 @@ def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:
     if spec.thread:
         unshare.inherit(lwp, new, files=spec.share_files, fs=spec.share_fs)
     proc.lwps.append(new)
+    if proc.pidspace is not None:
+        proc.pidspace.enter_lwp(new, first=not spec.thread)
     new.cpu.set_return(0)
     if spec.stack:
         new.cpu.set_stack(spec.stack)

@@ -89,6 +89,7 @@ class Lwp:
         "tmpmask_set",
         "trace",
         "utime",
+        "vtid",
         "wchan",
     )
 
@@ -96,6 +97,8 @@ class Lwp:
         machine = proc.machine
         self.proc = proc
         self.tid = tid
+        #: The id in the space of its process.
+        self.vtid = tid
         self.machine: Any = machine
         self.as_: As = proc.as_
         self.brand: Brand = proc.brand

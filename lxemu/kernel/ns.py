@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.userns import UserSpace
     from lxemu.kernel.vfs.mount import MountTable
@@ -56,7 +57,7 @@ class Namespaces:
     net: Any
     cgroup: Any
     time: Any
-    children: Any = None
+    children: PidSpace | None = None
 
     def with_(self, **changes: Any) -> Namespaces:
         """Return a copy with some views replaced."""

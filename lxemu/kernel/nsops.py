@@ -8,6 +8,7 @@ from lxemu.kernel.cred import PRIV_PROC_CHROOT, PRIV_SYS_ADMIN, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.ipc.space import IpcSpace
 from lxemu.kernel.ns import Namespaces, NodeNames, Space, namespaces_of, next_number
+from lxemu.kernel.pidspace import PidSpace
 from lxemu.kernel.resgroup import group_of
 from lxemu.kernel.userns import UserSpace, ruled
 from lxemu.kernel.vfs.mount import MountTable, translated
@@ -24,6 +25,7 @@ NEW_NET = 8
 NEW_CGROUP = 16
 NEW_TIME = 32
 NEW_USERS = 64
+NEW_PIDS = 128
 
 _SPACES = ((NEW_IPC, "ipc"), (NEW_NET, "net"), (NEW_CGROUP, "cgroup"), (NEW_TIME, "time"))
 
@@ -81,6 +83,11 @@ def make_views(proc: Proc, want: int) -> NewViews:
             elif bit == NEW_CGROUP:
                 content = group_of(proc)
             changes[member] = Space(next_number(zone), space, content)
+    if want & NEW_PIDS:
+        if old.children is not proc.pidspace and old.children is not None:
+            raise KernelError(Errno.EINVAL)
+        parent = proc.pidspace if old.children is None else old.children
+        changes["children"] = PidSpace(next_number(zone), space, parent)
     if want & NEW_MOUNTS:
         table, pairs = old.mounts.copy()
         table.number = next_number(zone)
@@ -128,6 +135,19 @@ def join_space(proc: Proc, member: str, space: Space) -> None:
     proc.ns = namespaces_of(proc).with_(**{member: space})
     if member == "ipc":
         proc.ipc = space.content
+
+
+def join_pids(proc: Proc, space: PidSpace | None) -> None:
+    """Have children made in a space, which is that of `proc` or inside it. Raises EPERM, EINVAL."""
+    owner = space.owner if space is not None else None
+    if not ruled(proc.cred, owner, PRIV_SYS_ADMIN) or not proc.cred.own(PRIV_SYS_ADMIN):
+        raise KernelError(Errno.EPERM)
+    above = space
+    while above is not None and above is not proc.pidspace:
+        above = above.parent
+    if above is not proc.pidspace:
+        raise KernelError(Errno.EINVAL)
+    proc.ns = namespaces_of(proc).with_(children=space)
 
 
 def join_users(proc: Proc, space: UserSpace | None) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.lwp import Lwp
     from lxemu.kernel.mm.as_ import As
     from lxemu.kernel.ns import Namespaces
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.poll import Pollhead
     from lxemu.kernel.ptrace import Trace
     from lxemu.kernel.resgroup import ResGroup
@@ -146,6 +147,7 @@ class Proc:
         "personality",
         "pgrp",
         "pid",
+        "pidspace",
         "psargs",
         "ptimers",
         "ptimers_made",
@@ -162,6 +164,7 @@ class Proc:
         "trace",
         "tracees",
         "usage",
+        "vpid",
         "wait_code",
         "wait_status",
         "zombie",
@@ -180,6 +183,9 @@ class Proc:
         self.zone = zone
         #: What this process sees of the zone, if it is not all of it.
         self.ns: Namespaces | None = None
+        #: The space that numbers it, None for the zone; `vpid` is its id there.
+        self.pidspace: PidSpace | None = None
+        self.vpid = pid
         #: The group that limits it, None for the zone's root group.
         self.group: ResGroup | None = None
         self.children: list[Proc] = []

@@ -179,6 +179,8 @@ def take(lwp: Lwp, mask: int) -> SigInfo | None:
     sig = lwp.brand.lowest_signal(ready) if ready & (ready - 1) else lowest(ready)
     queue = lwp.sigq if own >> (sig - 1) & 1 else lwp.proc.sigq
     info = queue.take(sig)
+    if info.pid and lwp.proc.pidspace is not None and info.raw is None:
+        info = info._replace(pid=lwp.proc.pidspace.shown(info.pid))
     if info.code == SI_TIMER and info.timerid in lwp.proc.ptimers:
         timer: PosixTimer = lwp.proc.ptimers[info.timerid]
         return timer.taken(info)

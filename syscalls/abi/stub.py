@@ -12,6 +12,7 @@ import linecache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, overload
 
 from lxemu.kernel.errno import Errno, Interrupted, KernelError
+from lxemu.kernel.pidspace import shown_pid
 
 from . import registry
 from .pointers import WORD_POINTERS, In, InOut, Out, RecordSpec
@@ -163,6 +164,9 @@ def generate(sig: Signature, model: Model, *, mux: bool = False) -> tuple[str, d
     late_lines: list[str] = []
     for number, param in enumerate(sig.params):
         text = param.spec.expr(regs[param.first : param.first + param.width], model, names)
+        if isinstance(param.spec, Scalar) and param.spec.name == "Pid":
+            # A process in a space of its own knows others by other numbers.
+            text = f"({text} if (s := lwp.proc.pidspace) is None else s.zone({text}))"
         if late and len(sig.params) > 1:
             lines = late_lines if param.spec.late else early_lines
             lines.append(f"    x{number} = {text}")
@@ -182,6 +186,9 @@ def generate(sig: Signature, model: Model, *, mux: bool = False) -> tuple[str, d
 
 
 def _tail(sig: Signature, call: str, names: dict[str, Any]) -> list[str]:
+    if isinstance(sig.result, Scalar) and sig.result.name == "Pid":
+        names["shown_pid"] = shown_pid
+        call = f"shown_pid(lwp, {call})"
     if isinstance(sig.result, IdScalar):
         return [f"    r = {call}", "    return r if r < 0x10000 else 0xfffe"]
     if sig.restart:

@@ -149,7 +149,7 @@ def _proc(lwp: Lwp, source: bytes, options: Options) -> Vfs:
             raise KernelError(Errno.EINVAL)
         if name not in (b"hidepid", b"gid", b"subset"):
             raise KernelError(Errno.EINVAL)
-    vfs = ProcFs(lwp.machine, lwp.proc.mounts.domain.next_fsid())
+    vfs = ProcFs(lwp.machine, lwp.proc.mounts.domain.next_fsid(), lwp.proc.pidspace)
     vfs.source = source or b"none"
     return vfs
 

@@ -31,7 +31,7 @@ KINDS: dict[bytes, tuple[int, bytes]] = {
     b"user": (0x10000000, b"user"),
     b"uts": (0x4000000, b"uts"),
 }
-_MEMBERS = {b"mnt": "mounts", b"pid": "children"}
+_MEMBERS = {b"mnt": "mounts"}
 #: Numbers of the zone's own users, processes and mounts.
 _USERS, _PIDS = 0xEFFFFFFD, 0xEFFFFFFC
 _FSID = makedev(0, 4)
@@ -72,18 +72,23 @@ class NsVnode(Vnode):
         )  # fmt: skip
 
 
-def _space(proc: Proc, kind: bytes) -> tuple[Any, int]:
+def _space(proc: Proc, kind: bytes, *, children: bool) -> tuple[Any, int]:
     if kind == b"user":
         users = proc.cred.space
         return users, users.number if users is not None else _USERS
+    if kind == b"pid":
+        pids = proc.pidspace
+        if children and proc.ns is not None and proc.ns.children is not None:
+            pids = proc.ns.children
+        return pids, pids.number if pids is not None else _PIDS
     space = getattr(namespaces_of(proc), _MEMBERS.get(kind, kind.decode()))
-    return space, space.number if space is not None else _PIDS
+    return space, space.number
 
 
 def ns_name(proc: Proc, entry: bytes) -> Name:
     """Return the namespace of `proc` that an entry of its directory leads to."""
     flag, kind = KINDS[entry]
-    space, number = _space(proc, kind)
+    space, number = _space(proc, kind, children=entry == b"pid_for_children")
     known = _nsfs(proc).names
     found = known.get((kind, number))
     if found is None:

@@ -17,7 +17,10 @@ from syscalls.seccomp import count_of, mode_of
 from syscalls.signum import TO_LX, sigset_to_lx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.proc import FsCtx, Proc
 
 _STATE_NAMES = {
@@ -116,13 +119,19 @@ def _split(proc: Proc) -> tuple[int, int]:
     return (proc.usage.utime, proc.usage.stime) if proc.zombie else proc.cpu_split()
 
 
-def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True) -> bytes:
+def shower(pids: PidSpace | None) -> Callable[[int], int]:
+    """Return what turns ids of the zone into the numbers of a space."""
+    return int if pids is None else lambda ident: pids.shown(ident) if ident > 0 else ident
+
+
+def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True, pids: PidSpace | None = None) -> bytes:
     """/proc/PID/stat, 52 fields (do_task_stat).
 
     `whole` False is the task/TID form: one lwp's times.
     """
     leader = lwp or main_lwp(proc)
-    ident = leader.tid if leader is not None and not whole else proc.pid
+    show = shower(pids)
+    ident = show(leader.tid if leader is not None and not whole else proc.pid)
     tty, tpgid = tty_nr(proc)
     usage, gone = proc.usage, proc.child_usage
     utime, stime = (leader.cpu_time(), 0) if leader is not None and not whole else _split(proc)
@@ -138,7 +147,7 @@ def stat(proc: Proc, lwp: Lwp | None, *, whole: bool = True) -> bytes:
     signal_out = TO_LX[proc.exit_signal] if proc.exit_signal else 0
     fields = (
         state_letter(proc, leader),
-        proc.ppid, proc.pgrp.pgid, proc.session.sid, tty, tpgid, 0x400000,
+        show(proc.ppid), show(proc.pgrp.pgid), show(proc.session.sid), tty, show(tpgid), 0x400000,
         usage.minflt, gone.minflt, usage.majflt, gone.majflt,
         utime // TICK_NS, stime // TICK_NS, gone.utime // TICK_NS, gone.stime // TICK_NS,
         prio, nice, max(1, len(proc.lwps)), 0, start, vsize, rss // _PAGE,
@@ -195,29 +204,41 @@ def _queued(queues: list[SigQueue]) -> int:
     return sum(queue.count() for queue in queues)
 
 
-def status(proc: Proc, lwp: Lwp | None) -> bytes:
+def _all_ids(ident: int, proc: Proc, viewer: PidSpace | None) -> str:
+    """Return the numbers of an id from the viewer's space down to the process' own."""
+    found: list[str] = []
+    space = proc.pidspace
+    while space is not None and space is not viewer:
+        found.append(str(space.shown(ident)))
+        space = space.parent
+    found.append(str(shower(viewer)(ident)))
+    return "\t".join(reversed(found))
+
+
+def status(proc: Proc, lwp: Lwp | None, pids: PidSpace | None = None) -> bytes:
     """/proc/PID/status (proc_pid_status)."""
     leader = lwp or main_lwp(proc)
-    tid = leader.tid if leader is not None else proc.pid
+    show = shower(pids)
+    pid, tid = show(proc.pid), show(leader.tid if leader is not None else proc.pid)
     cred, fs = proc.cred, fs_of(proc)
     fd_size = 64 if proc.zombie else max(64, 1 << (len(list(proc.files.items())) - 1).bit_length())
     groups = "".join(f"{gid} " for gid in cred.groups) or " "
     lines = [
         f"Umask:\t{fs.umask if fs is not None else 0o022:04o}",
         f"State:\t{_STATE_NAMES[state_letter(proc, leader)]}",
-        f"Tgid:\t{proc.pid}",
+        f"Tgid:\t{pid}",
         "Ngid:\t0",
         f"Pid:\t{tid}",
-        f"PPid:\t{proc.ppid}",
-        f"TracerPid:\t{tracer_pid(leader)}",
+        f"PPid:\t{show(proc.ppid)}",
+        f"TracerPid:\t{show(tracer_pid(leader))}",
         f"Uid:\t{cred.ruid}\t{cred.euid}\t{cred.suid}\t{cred.fsuid}",
         f"Gid:\t{cred.rgid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}",
         f"FDSize:\t{0 if proc.zombie else fd_size}",
         f"Groups:\t{groups}",
-        f"NStgid:\t{proc.pid}",
-        f"NSpid:\t{tid}",
-        f"NSpgid:\t{proc.pgrp.pgid}",
-        f"NSsid:\t{proc.session.sid}",
+        f"NStgid:\t{_all_ids(proc.pid, proc, pids)}",
+        f"NSpid:\t{_all_ids(leader.tid if leader is not None else proc.pid, proc, pids)}",
+        f"NSpgid:\t{_all_ids(proc.pgrp.pgid, proc, pids)}",
+        f"NSsid:\t{_all_ids(proc.session.sid, proc, pids)}",
         "Kthread:\t0",
     ]
     if not proc.zombie:

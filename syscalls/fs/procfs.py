@@ -24,6 +24,7 @@ from syscalls.fs.pseudo import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.proc import Proc
     from syscalls.fs.procpid import PidDir
 
@@ -35,9 +36,11 @@ PID_MAX = 32768
 class ProcFs(PseudoVfs):
     """One /proc, of one machine."""
 
-    def __init__(self, machine: Any, fsid: int) -> None:
+    def __init__(self, machine: Any, fsid: int, space: PidSpace | None = None) -> None:
         super().__init__(fsid, "proc", machine.clock.realtime)
         self.machine = machine
+        #: Whose processes are shown, by its numbers; None for the zone's.
+        self.pids = space
         # A name that does not exist is asked for first, and there is no making it exist.
         self.no_making = Errno.ENOENT
         root = ProcRoot(self)
@@ -75,6 +78,8 @@ class ProcRoot(PseudoDir):
         if not name.isdigit() or name[0] == 48 or len(name) > 7:
             raise KernelError(Errno.ENOENT)
         machine, pid = self.vfs.machine, int(name)
+        if self.vfs.pids is not None:
+            pid = self.vfs.pids.zone(pid)
         proc: Proc | None = machine.procs.get(pid)
         if proc is None:
             thread = machine.lwp_by_tid.get(pid)
@@ -101,31 +106,34 @@ class ProcRoot(PseudoDir):
             last = found[-1]
             found[-1] = last._replace(next_cookie=max(last.next_cookie, 1))
         first = max(0, cookie - _PID_COOKIE)
-        for pid in sorted(self.vfs.machine.procs):
+        pids = self.vfs.machine.procs
+        if self.vfs.pids is not None:
+            pids = [number for pid in pids if (number := self.vfs.pids.shown(pid))]
+        for pid in sorted(pids):
             if pid >= first:
                 entry = Dirent(b"%d" % pid, pid << 12, VDIR, _PID_COOKIE + pid + 1)
                 found.append(entry)
         return found
 
 
-def _self_pid() -> bytes:
+def _own_ids(pids: PidSpace | None) -> tuple[int, int]:
+    """Return the numbers of the reader and its lwp in a space; ENOENT outside of it."""
     lwp = reader()
     if lwp is None:
         raise KernelError(Errno.ENOENT)
-    return b"%d" % lwp.proc.pid
-
-
-def _thread_self() -> bytes:
-    lwp = reader()
-    if lwp is None:
+    if pids is None:
+        return lwp.proc.pid, lwp.tid
+    found = pids.shown(lwp.proc.pid), pids.shown(lwp.tid)
+    if not found[0]:
         raise KernelError(Errno.ENOENT)
-    return b"%d/task/%d" % (lwp.proc.pid, lwp.tid)
+    return found
 
 
 def fill_root(root: ProcRoot, machine: Any) -> None:
     """Enter everything of /proc that is not a process."""
-    root.link(b"self", _self_pid)
-    root.link(b"thread-self", _thread_self)
+    pids = root.vfs.pids
+    root.link(b"self", lambda: b"%d" % _own_ids(pids)[0])
+    root.link(b"thread-self", lambda: b"%d/task/%d" % _own_ids(pids))
     root.link(b"mounts", lambda: b"self/mounts")
     root.link(b"net", lambda: b"self/net")
     for name, text in proctext.FIXED.items():

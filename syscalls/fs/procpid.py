@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lxemu.kernel.cred import Cred
     from lxemu.kernel.lwp import Lwp
+    from lxemu.kernel.pidspace import PidSpace
     from lxemu.kernel.proc import Proc
     from lxemu.kernel.vfs.file import File
     from lxemu.kernel.vfs.mount import MountTable
@@ -254,13 +255,14 @@ class _Entries:
         """Return what both kinds of directory have, in Linux's order."""
         proc, lwp, node, vfs = self.proc, self.lwp, self.node, self.vfs
         whole = lwp is None
+        pids: PidSpace | None = getattr(vfs, "pids", None)
         return {
             b"fd": lambda ino: FdDir(vfs, node, proc, ino),
             b"fdinfo": lambda ino: FdInfoDir(vfs, node, proc, ino),
             b"net": lambda ino: _net_dir(vfs, node, ino),
             b"environ": self.text(lambda: pidtext.environ(proc), 0o400, guarded=True),
             b"auxv": self.text(lambda: pidtext.auxv(proc), 0o400, guarded=True),
-            b"status": self.text(lambda: pidtext.status(proc, lwp)),
+            b"status": self.text(lambda: pidtext.status(proc, lwp, pids)),
             b"personality": self.text(lambda: b"%08x\n" % proc.personality, 0o400, guarded=True),
             b"limits": self.text(lambda: pidtext.limits(proc)),
             b"comm": self.text(
@@ -270,7 +272,7 @@ class _Entries:
             ),
             b"syscall": self.text(lambda: pidtext.syscall_line(proc, lwp), 0o400, guarded=True),
             b"cmdline": self.text(lambda: pidtext.cmdline(proc)),
-            b"stat": self.text(lambda: pidtext.stat(proc, lwp, whole=whole)),
+            b"stat": self.text(lambda: pidtext.stat(proc, lwp, whole=whole, pids=pids)),
             b"statm": self.text(lambda: pidtext.statm(proc)),
             b"maps": self.text(lambda: maps.maps(proc), guarded=True),
             b"mem": lambda ino: MemFile(vfs, proc, ino),
@@ -429,8 +431,9 @@ class TaskDir(_Numbered):
 
     def numbers(self) -> list[int]:
         """Return the thread ids; a zombie still has its first."""
-        tids = sorted(lwp.tid for lwp in self.proc.lwps)
-        return tids or [self.proc.pid]
+        tids = sorted(lwp.tid for lwp in self.proc.lwps) or [self.proc.pid]
+        pids: PidSpace | None = getattr(self.vfs, "pids", None)
+        return tids if pids is None else [pids.shown(tid) for tid in tids]
 
     def entry_type(self) -> int:
         """Return the type of the entries."""
@@ -442,7 +445,8 @@ class TaskDir(_Numbered):
 
     def make(self, number: int) -> Vnode:
         """Return the directory of a thread."""
-        lwp = self.proc.lwp(number)
+        pids: PidSpace | None = getattr(self.vfs, "pids", None)
+        lwp = self.proc.lwp(number if pids is None else pids.zone(number))
         if lwp is None:
             return PidDir(self.vfs, self, self.proc)
         return TidDir(self.vfs, self, self.proc, lwp)

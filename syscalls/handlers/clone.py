@@ -11,10 +11,11 @@ from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.pidspace import shown_pid
 from lxemu.kernel.resgroup import ResGroup
 from lxemu.kernel.signal import SIGCHLD
 from lxemu.kernel.vfs.vnode import VWRITE
-from syscalls.abi import CloneFlags, In, Ptr, Size, ULong, syscall
+from syscalls.abi import CloneFlags, In, Pid, Ptr, Size, ULong, syscall
 from syscalls.handlers.namespace import new_views
 from syscalls.handlers.pidfd import open_desc
 from syscalls.handlers.tls import check_child_tls, set_child_tls
@@ -66,6 +67,9 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
         _check_pidfd(lwp, args)
     tls = args.tls if flags & LX_CLONE_SETTLS else None
     desc = check_child_tls(lwp, tls) if tls is not None else None
+    ns = lwp.proc.ns
+    if flags & LX_CLONE_THREAD and ns is not None and ns.children not in (None, lwp.proc.pidspace):
+        raise KernelError(Errno.EINVAL)
     views = new_views(lwp, flags)
 
     def prepare(new: Lwp) -> None:
@@ -80,7 +84,7 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
         if new.proc is not lwp.proc:
             watch_cpu_limit(new.proc)
         if flags & LX_CLONE_PARENT_SETTID:
-            _store_tid(lwp, args.parent_tid, new.tid)
+            _store_tid(lwp, args.parent_tid, shown_pid(lwp, new.tid))
         if flags & LX_CLONE_PIDFD:
             thread = new if flags & LX_CLONE_THREAD else None
             lwp.as_.store_u32(args.pidfd, open_desc(lwp, new.proc, thread))
@@ -100,6 +104,7 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
         exit_signal=args.exit_signal,
         stack=stack,
         group=group,
+        pidspace=views.ns.children if views is not None and views.ns is not None else None,
         pid=args.set_tid,
         prepare=prepare,
     )
@@ -131,7 +136,7 @@ def _check_pidfd(lwp: Lwp, args: CloneArgs) -> None:
 def _store_tid(lwp: Lwp, addr: int, tid: int | None = None) -> None:
     """Store a thread id where the caller wants it; a bad address is nobody's error (put_user)."""
     try:
-        lwp.as_.store_u32(addr, lwp.tid if tid is None else tid)
+        lwp.as_.store_u32(addr, lwp.vtid if tid is None else tid)
     except KernelError:
         return
 
@@ -145,13 +150,13 @@ def _legacy(lwp: Lwp, flags: int, stack: int, ptid: int, ctid: int, tls: int) ->
 
 
 @syscall
-def fork(lwp: Lwp) -> int:
+def fork(lwp: Lwp) -> Pid:
     """Make a copy of the process (fork(2)): EAGAIN, ENOMEM."""
     return do_clone(lwp, CloneArgs(0, 0, 0, 0, SIGCHLD, 0, 0, 0))
 
 
 @syscall
-def vfork(lwp: Lwp) -> int:
+def vfork(lwp: Lwp) -> Pid:
     """Make a child that borrows the memory until it execs or exits (vfork(2))."""
     return do_clone(lwp, CloneArgs(LX_CLONE_VM | LX_CLONE_VFORK, 0, 0, 0, SIGCHLD, 0, 0, 0))
 
@@ -159,7 +164,7 @@ def vfork(lwp: Lwp) -> int:
 @syscall
 def clone(
     lwp: Lwp, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: ULong
-) -> int:
+) -> Pid:
     """Make a process or thread; the argument order of x86_64 (clone(2))."""
     return _legacy(lwp, flags, stack, parent_tid, child_tid, tls)
 
@@ -167,13 +172,13 @@ def clone(
 @syscall
 def clone_i386(
     lwp: Lwp, flags: CloneFlags, stack: Ptr, parent_tid: Ptr, tls: ULong, child_tid: Ptr
-) -> int:
+) -> Pid:
     """Make a process or thread; the argument order of i386 (CONFIG_CLONE_BACKWARDS)."""
     return _legacy(lwp, flags, stack, parent_tid, child_tid, tls)
 
 
 @syscall
-def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> int:
+def clone3(lwp: Lwp, cl_args: In[CloneArgs], size: Size) -> Pid:
     """Make a process or thread (clone3(2)): EINVAL, E2BIG, EFAULT.
 
     EPERM, EEXIST for a tid that is asked for, EBADF for a cgroup, which no descriptor here is.
@@ -252,4 +257,4 @@ def _copy_clone_args(pointer: In[CloneArgs], size: int) -> CloneArgs:
 def set_tid_address(lwp: Lwp, tidptr: Ptr) -> int:
     """Set where 0 is stored, and a waiter woken, when the thread ends (set_tid_address(2))."""
     lwp.clear_child_tid = tidptr
-    return lwp.tid
+    return lwp.vtid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.pidspace import shown_pid
 from lxemu.kernel.vfs import lease
 from lxemu.kernel.vfs.dirnotice import set_notice
 from lxemu.kernel.vfs.file import File
@@ -28,20 +29,25 @@ def setown(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
     who = _signed(arg)
     if who == -(1 << 31):
         raise KernelError(Errno.EINVAL)
-    set_owner(lwp.proc, file, OWNER_PGRP if who < 0 else OWNER_PROC, abs(who))
+    _own(lwp, file, OWNER_PGRP if who < 0 else OWNER_PROC, abs(who))
     return 0
 
 
-def _owner(file: File) -> tuple[int, int]:
+def _own(lwp: Lwp, file: File, kind: int, number: int) -> None:
+    space = lwp.proc.pidspace
+    set_owner(lwp.proc, file, kind, number if space is None else space.zone(number))
+
+
+def _owner(lwp: Lwp, file: File) -> tuple[int, int]:
     owner: Owner | None = file.async_owner
     if owner is None:
         return OWNER_LWP, 0
-    return owner.kind, owner.number if owner.alive() else 0
+    return owner.kind, shown_pid(lwp, owner.number) if owner.alive() else 0
 
 
-def getown(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
+def getown(lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
     """F_GETOWN."""
-    kind, number = _owner(file)
+    kind, number = _owner(lwp, file)
     return -number if kind == OWNER_PGRP else number
 
 
@@ -53,14 +59,14 @@ def setown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
         raise KernelError(Errno.EINVAL)
     if number < 0:
         raise KernelError(Errno.ESRCH)
-    set_owner(lwp.proc, file, kind, number)
+    _own(lwp, file, kind, number)
     return 0
 
 
 def getown_ex(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
     """F_GETOWN_EX."""
     address: Out[FOwnerEx] = pointer(Out, lwp, FOwnerEx, arg)
-    address.put(FOwnerEx(*_owner(file)))
+    address.put(FOwnerEx(*_owner(lwp, file)))
     return 0
 
 

@@ -32,16 +32,17 @@ def _acquire(
     as_ = call.lwp.as_
     word = as_.load_u32(addr)
     owner = word & LX_FUTEX_TID_MASK
-    if owner == lwp.tid:
+    if owner == lwp.vtid:
         raise KernelError(Errno.EDEADLK)
     if top is not None:
         return _attach(top, owner)
     if not owner:
         bit = LX_FUTEX_WAITERS if waiters else 0
-        as_.store_u32(addr, lwp.tid | word & LX_FUTEX_OWNER_DIED | bit)
+        as_.store_u32(addr, lwp.vtid | word & LX_FUTEX_OWNER_DIED | bit)
         return None
     as_.store_u32(addr, word | LX_FUTEX_WAITERS)
-    holder = lwp.machine.lwp_by_tid.get(owner)
+    space = lwp.proc.pidspace
+    holder = lwp.machine.lwp_by_tid.get(owner if space is None else space.zone(owner))
     if holder is None:
         raise KernelError(Errno.ESRCH)
     return UPIMutex(holder)
@@ -50,7 +51,7 @@ def _acquire(
 def _attach(top: UWaiter, owner: int) -> UPIMutex:
     """Return what the first waiter waits for; EINVAL unless the word names its owner."""
     mutex = top.mutex
-    if mutex is None or mutex.owner.tid != owner:
+    if mutex is None or mutex.owner.vtid != owner:
         raise KernelError(Errno.EINVAL)
     return mutex
 
@@ -84,7 +85,7 @@ def trylock_pi(call: Call) -> int:
 def unlock_pi(call: Call) -> int:
     """Let go of the lock, which goes to the first waiter: EPERM unless the caller holds it."""
     lwp, as_ = call.lwp, call.lwp.as_
-    if as_.load_u32(call.uaddr) & LX_FUTEX_TID_MASK != lwp.tid:
+    if as_.load_u32(call.uaddr) & LX_FUTEX_TID_MASK != lwp.vtid:
         raise KernelError(Errno.EPERM)
     top = call.queues.top(call.key(call.uaddr, write=True))
     if top is None:
@@ -93,7 +94,7 @@ def unlock_pi(call: Call) -> int:
     if top.mutex is None or top.mutex.owner is not lwp:
         raise KernelError(Errno.EINVAL)
     heir = call.queues.heir(top.mutex)
-    as_.store_u32(call.uaddr, LX_FUTEX_WAITERS | heir.lwp.tid)
+    as_.store_u32(call.uaddr, LX_FUTEX_WAITERS | heir.lwp.vtid)
     call.queues.pass_on(top.mutex)
     return 0
 
@@ -102,7 +103,7 @@ def owner_died(lwp: Lwp) -> None:
     """Hand on the locks of an ending lwp that others wait for (exit_pi_state_list)."""
     for mutex in lwp.machine.uwait.owned(lwp):
         heir = lwp.machine.uwait.pass_on(mutex)
-        word = heir.lwp.tid | LX_FUTEX_WAITERS | LX_FUTEX_OWNER_DIED
+        word = heir.lwp.vtid | LX_FUTEX_WAITERS | LX_FUTEX_OWNER_DIED
         try:
             heir.lwp.as_.store_u32(heir.addr, word)
         except KernelError:

@@ -29,35 +29,35 @@ def find_proc(lwp: Lwp, pid: int) -> Proc:
 @syscall
 def getpid(lwp: Lwp) -> int:
     """Return the process id, the same in every thread (getpid(2))."""
-    return lwp.proc.pid
+    return lwp.proc.vpid
 
 
 @syscall
 def gettid(lwp: Lwp) -> int:
     """Return the thread id, the process id in the first thread (gettid(2))."""
-    return lwp.tid
+    return lwp.vtid
 
 
 @syscall
-def getppid(lwp: Lwp) -> int:
+def getppid(lwp: Lwp) -> Pid:
     """Return the parent's process id (getppid(2))."""
     return lwp.proc.ppid
 
 
 @syscall
-def getpgrp(lwp: Lwp) -> int:
+def getpgrp(lwp: Lwp) -> Pid:
     """Return the caller's process group (getpgrp(2))."""
     return lwp.proc.pgrp.pgid
 
 
 @syscall
-def getpgid(lwp: Lwp, pid: Pid) -> int:
+def getpgid(lwp: Lwp, pid: Pid) -> Pid:
     """Return the process group of `pid`; ESRCH (getpgid(2))."""
     return find_proc(lwp, pid).pgrp.pgid
 
 
 @syscall
-def getsid(lwp: Lwp, pid: Pid) -> int:
+def getsid(lwp: Lwp, pid: Pid) -> Pid:
     """Return the session of `pid`; ESRCH (getsid(2))."""
     return find_proc(lwp, pid).session.sid
 
@@ -77,6 +77,6 @@ def setpgid(lwp: Lwp, pid: Pid, pgid: Pid) -> int:
 
 
 @syscall
-def setsid(lwp: Lwp) -> int:
+def setsid(lwp: Lwp) -> Pid:
     """Start a session; EPERM for a process group leader (setsid(2))."""
     return session.setsid(lwp.proc)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lxemu.kernel import nsops
-from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.ns import namespaces_of
@@ -35,9 +34,10 @@ _WANTED = (
     (LX_CLONE_NEWNET, nsops.NEW_NET),
     (LX_CLONE_NEWCGROUP, nsops.NEW_CGROUP),
     (LX_CLONE_NEWTIME, nsops.NEW_TIME),
+    (LX_CLONE_NEWPID, nsops.NEW_PIDS),
     (LX_CLONE_NEWUSER, nsops.NEW_USERS),
 )
-_SPACES = LX_CLONE_NEWTIME | LX_CLONE_NEWPID
+_SPACES = 0
 for _lx, _ours in _WANTED:
     _SPACES |= _lx
 LX_CLONE_NEW_ANY = _SPACES
@@ -48,11 +48,6 @@ def new_views(lwp: Lwp, flags: int) -> nsops.NewViews | None:
     """Make what CLONE_NEW* flags ask for; None if they ask for nothing. Raises EPERM, EINVAL."""
     if not flags & _SPACES:
         return None
-    if flags & LX_CLONE_NEWPID:
-        if not flags & LX_CLONE_NEWUSER and not lwp.proc.cred.own(PRIV_SYS_ADMIN):
-            raise KernelError(Errno.EPERM)
-        lwp.machine.unsupported(lwp, "clone", "process id namespaces")
-        raise KernelError(Errno.EINVAL)
     want = 0
     for lx, ours in _WANTED:
         if flags & lx:
@@ -65,7 +60,7 @@ def unshare(lwp: Lwp, flags: CloneFlags) -> int:
     """Stop sharing a part of the process context (unshare(2)): EINVAL, EPERM, ENOSPC.
 
     Deviation: the threads of a process share their views, so one with several threads cannot leave
-    any; process ids have no namespaces.
+    any.
     """
     if flags & ~(_SPACES | _CONTEXT | LX_CLONE_SYSVSEM):
         raise KernelError(Errno.EINVAL)
@@ -125,6 +120,8 @@ def setns(lwp: Lwp, fd: Fd, nstype: Int) -> int:
     theirs = namespaces_of(target)
     if nstype & LX_CLONE_NEWUSER:
         _join(lwp.proc, LX_CLONE_NEWUSER, target.cred.space)
+    if nstype & LX_CLONE_NEWPID:
+        _join(lwp.proc, LX_CLONE_NEWPID, target.pidspace)
     for kind, member in (*_MEMBERS.items(), (LX_CLONE_NEWNS, "mounts")):
         if nstype & kind:
             _join(lwp.proc, kind, getattr(theirs, member))
@@ -134,6 +131,8 @@ def setns(lwp: Lwp, fd: Fd, nstype: Int) -> int:
 def _join(proc: Proc, kind: int, space: object) -> None:
     if kind == LX_CLONE_NEWNS:
         nsops.join_mounts(proc, space)  # type: ignore[arg-type]
+    elif kind == LX_CLONE_NEWPID:
+        nsops.join_pids(proc, space)  # type: ignore[arg-type]
     elif kind == LX_CLONE_NEWUSER:
         nsops.join_users(proc, space)  # type: ignore[arg-type]
     elif kind in _MEMBERS:

@@ -107,7 +107,7 @@ def _died(lwp: Lwp, addr: int, *, pi: bool, pending: bool) -> None:
     if pending and not pi and not owner:
         wake_shared(lwp, addr)
         return
-    if owner != lwp.tid:
+    if owner != lwp.vtid:
         return
     lwp.as_.store_u32(addr, word & LX_FUTEX_WAITERS | LX_FUTEX_OWNER_DIED)
     if not pi and word & LX_FUTEX_WAITERS:

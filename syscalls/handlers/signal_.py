@@ -24,7 +24,10 @@ from lxemu.kernel.signal import (
     SA_NODEFER,
     SA_RESETHAND,
     SI_LWP,
+    SIG_DFL,
     SIGCONT,
+    SIGKILL,
+    SIGSTOP,
     SS_AUTODISARM,
     SS_DISABLE,
     SS_ONSTACK,
@@ -284,6 +287,12 @@ def send(lwp: Lwp, target: Proc, sig: int, info: SigInfo, thread: Lwp | None = N
     """Send a checked signal. 0 sends nothing, and pid 1 takes none that it does not handle."""
     if not sig or target is target.machine.init:
         return
+    space = target.pidspace
+    if space is not None and space.init is target and space.holds(lwp.proc):
+        # From inside, its first process takes only what it has a handler for.
+        action = target.sigacts[sig].handler
+        if action == SIG_DFL or sig in (SIGKILL, SIGSTOP):
+            return
     if info.code != 0 and ksig.sigqueue_full(target, info):
         raise KernelError(Errno.EAGAIN)
     if thread is not None:
@@ -327,8 +336,11 @@ def _kill_all(lwp: Lwp, sig: int, info: SigInfo) -> None:
     One that may not be signalled is passed over.
     """
     count = 0
+    space = lwp.proc.pidspace
     for target in tuple(lwp.machine.procs.values()):
-        if target is lwp.proc or target.pid == 1:
+        if target is lwp.proc or target.pid == 1 or (space is not None and not space.holds(target)):
+            continue
+        if space is not None and target is space.init:
             continue
         count += 1
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from lxemu.kernel import termio
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
+from lxemu.kernel.pidspace import shown_pid
 from lxemu.kernel.vfs.fcntl import O_CLOEXEC
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.vnode import major, minor
@@ -41,6 +42,16 @@ def gives_int(cmd: int) -> Request:
     return request
 
 
+def gives_pid(cmd: int) -> Request:
+    """Return a request that stores the id of a group or session, as the caller knows it."""
+
+    def request(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
+        lwp.as_.store_s32(arg, shown_pid(lwp, file.ioctl(cmd)))
+        return 0
+
+    return request
+
+
 def takes_int(cmd: int) -> Request:
     """Return a request that reads a number where its argument points to."""
 
@@ -63,7 +74,9 @@ def _set_group(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
         file.ioctl(termio.TIOCGPGRP)
     except KernelError:
         raise KernelError(Errno.ENOTTY) from None
-    file.ioctl(termio.TIOCSPGRP, lwp.as_.load_s32(arg))
+    pgid = lwp.as_.load_s32(arg)
+    space = lwp.proc.pidspace
+    file.ioctl(termio.TIOCSPGRP, pgid if space is None else space.zone(pgid))
     return 0
 
 
@@ -215,7 +228,7 @@ REQUESTS: dict[int, Request] = {
     0x540C: by_value(termio.TIOCEXCL),
     0x540D: by_value(termio.TIOCNXCL),
     0x540E: by_value(termio.TIOCSCTTY),
-    0x540F: gives_int(termio.TIOCGPGRP),
+    0x540F: gives_pid(termio.TIOCGPGRP),
     0x5410: _set_group,
     0x5411: gives_int(termio.TIOCOUTQ),
     0x5412: _insert,
@@ -230,7 +243,7 @@ REQUESTS: dict[int, Request] = {
     0x5425: _send_break,
     0x5427: _send_break,
     0x5428: _send_break,
-    0x5429: gives_int(termio.TIOCGSID),
+    0x5429: gives_pid(termio.TIOCGSID),
     0x802C542A: _get2,
     0x402C542B: _set2(termio.TCSETS),
     0x402C542C: _set2(termio.TCSETSW),

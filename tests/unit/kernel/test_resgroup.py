@@ -23,7 +23,7 @@ def process(zone, pid, lwps=1, pages=10):
         zombie=False,
         exiting=False,
         lwps=[object()] * lwps,
-        as_=SimpleNamespace(rss=pages),
+        as_=SimpleNamespace(rss=pages, hat=SimpleNamespace(ntables=0)),
         oom_score_adj=0,
         machine=SimpleNamespace(phys=SimpleNamespace(nframes=1000)),
         zone=zone,
