@@ -31,6 +31,8 @@ from lxemu.kernel.net.socketvar import (
     SO_PEERGROUPS,
     SO_PEERNAME,
     SO_PEERPIDFD,
+    SO_SNDBUF,
+    SO_SNDBUFFORCE,
     SOCK_DGRAM,
     SOCK_RAW,
     SOCK_SEQPACKET,
@@ -265,8 +267,10 @@ class UnixSonode(Sonode):
         return super().getsockopt(level, name, size)
 
     def setsockopt(self, level: int, name: int, value: Any, cred: Cred) -> None:
-        """Set an option."""
+        """Set an option; another size of the send buffer is news to who waits to send."""
         super().setsockopt(level, name, value, cred)
+        if level == SOL_SOCKET and name in (SO_SNDBUF, SO_SNDBUFFORCE) and self.writable():
+            self.wake_writers(OUT_EVENTS)
         self.identifies = self.passcred or self.options.get(SO_PASSPIDFD, 0) != 0
 
     def attach(
@@ -323,7 +327,8 @@ class UnixSonode(Sonode):
 
     def writable(self) -> bool:
         """Return whether poll says so: three quarters of the send buffer are free."""
-        return self.state != LISTENING and self.queued << 2 <= self.sndbuf
+        # One more than what is charged: the reference system counts the socket itself.
+        return self.state != LISTENING and (self.queued + 1) << 2 <= self.sndbuf
 
     def wait_room(self, nonblock: bool, deadline: int | None) -> None:
         """Wait until the send buffer is not full. Raises EAGAIN, EINTR, EPIPE."""

@@ -226,9 +226,13 @@ class UnixDgram(Messages):
         old, self.peer = self.peer, other
         if other is None:
             self.state = CLOSED
-        if old is None or old is other:
+        if old is None:
             return
+        # It may be the full queue of the old peer that kept this socket from being writable.
         old.blocked.discard(self)
+        self.wake_writers(OUT_EVENTS)
+        if old is other:
+            return
         if self.queue:
             self.drop_files()
             queue = tuple(self.queue)
@@ -266,7 +270,12 @@ class UnixDgram(Messages):
         if self.shut & SEND_SHUTDOWN:
             raise KernelError(Errno.EPIPE)
         self.wait_room(nonblock, deadline)
-        other = self._target(to, cred, nonblock, deadline)
+        try:
+            other = self._target(to, cred, nonblock, deadline)
+        except KernelError:
+            # The message that has been made for nothing gives its room back, which is news.
+            self.wake_writers(OUT_EVENTS)
+            raise
         kept = other.filtered(data)
         if kept is None:
             return len(data)

@@ -263,3 +263,54 @@ def choose(rng, *, urgent):
             return operation
     name, values = rng.choice(OPTIONS)
     return ["option", place, name, rng.choice(values)]
+
+
+class QueuePlayer(Player):
+    """A player that watches its sockets with two event queues; an interest is named by its turn."""
+
+    def __init__(self, caller, tag):
+        super().__init__(caller, tag)
+        self.queues = [caller.sys("epoll_create1", 0) for _ in range(2)]
+        self.turn = 0
+
+    def close(self):
+        super().close()
+        for queue in self.queues:
+            self.c.sys("close", queue)
+
+    def watch(self, place, queue, operation, events):
+        self.turn += 1
+        self.c.put(self.c.buf, struct.pack("<IQ", events, self.turn))
+        return self.c.sys("epoll_ctl", self.queues[queue], operation, self._fd(place), self.c.buf)
+
+    def wait(self, queue):
+        result = self.c.sys("epoll_wait", self.queues[queue], self.c.buf + 0x1000, 64, 0)
+        if not isinstance(result, int):
+            return result
+        data = self.c.get(self.c.buf + 0x1000, 12 * result)
+        return sorted((turn, hex(events)) for events, turn in struct.iter_unpack("<IQ", data))
+
+
+EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLONESHOT, EPOLLET = 1, 4, 0x2000, 1 << 30, 1 << 31
+INTERESTS = (
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLIN | EPOLLOUT,
+    EPOLLIN | EPOLLRDHUP,
+    EPOLLIN | EPOLLET,
+    EPOLLOUT | EPOLLET,
+    EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+    EPOLLIN | EPOLLONESHOT,
+    EPOLLIN | EPOLLOUT | EPOLLET | EPOLLONESHOT,
+)
+ADD, DELETE, CHANGE = 1, 2, 3
+
+
+def choose_with_queues(rng, *, urgent):
+    """Return one operation on sockets or event queues."""
+    what, place, queue = rng.random(), rng.randrange(1000), rng.randrange(2)
+    for share, operation in ((0.10, ADD), (0.03, CHANGE), (0.02, DELETE)):
+        what -= share
+        if what < 0:
+            return ["watch", place, queue, operation, rng.choice(INTERESTS)]
+    return ["wait", queue] if what < 0.2 else choose(rng, urgent=urgent)

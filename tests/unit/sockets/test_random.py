@@ -10,18 +10,23 @@ import pytest
 
 from lxemu.kernel.signal import SIG_IGN, SIGPIPE, SigAction
 
-from .player import Player, choose
+from .player import Player, QueuePlayer, choose, choose_with_queues
 
 SEEDS = range(int(os.environ.get("LXEMU_SOCKET_SEEDS", "8")))
 #: Sockets in play at most; more would seldom meet.
 CROWD = 14
 
 
+KINDS = {"sockets": (Player, choose), "queues": (QueuePlayer, choose_with_queues)}
+
+
 @pytest.mark.native("x86_64")
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_operations(seed, guest64, native):
+def test_random_operations(kind, seed, guest64, native):
     guest64.proc.sigacts[SIGPIPE] = SigAction(SIG_IGN)
-    sides = Player(guest64, os.getpid()), Player(native, os.getpid())
+    player, chooser = KINDS[kind]
+    sides = player(guest64, os.getpid()), player(native, os.getpid())
     rng = random.Random(seed)
     log = []
 
@@ -29,11 +34,11 @@ def test_random_operations(seed, guest64, native):
         for step in itertools.count():
             if step == 400:
                 break
-            method, *args = choose(rng, urgent=seed % 2 == 0)
+            method, *args = chooser(rng, urgent=seed % 2 == 0)
             crowd = len(sides[0].fds)
             if crowd > CROWD and method in ("pair", "socket", "accept", "dup", "take_fd"):
                 method, args = "close_one", args[:1]
-            if not crowd and method not in ("pair", "socket"):
+            if not crowd and method not in ("pair", "socket", "wait"):
                 method, args = "pair", [1]
             ours, theirs = (getattr(side, method)(*args) for side in sides)
             log.append((step, method, args, theirs))
