@@ -46,7 +46,12 @@ LX_PR_GET_NO_NEW_PRIVS = 39
 LX_PR_GET_TID_ADDRESS = 40
 LX_PR_SET_THP_DISABLE = 41
 LX_PR_GET_THP_DISABLE = 42
+LX_PR_GET_SPECULATION_CTRL = 52
+LX_PR_SET_SPECULATION_CTRL = 53
+LX_PR_GET_AUXV = 0x41555856
 LX_PR_SET_VMA = 0x53564D41
+LX_PR_SPEC_STORE_BYPASS, LX_PR_SPEC_L1D_FLUSH = 0, 2
+LX_PR_SPEC_NOT_AFFECTED = 0
 LX_PR_TSC_ENABLE, LX_PR_TSC_SIGSEGV = 1, 2
 LX_PR_SET_VMA_ANON_NAME = 0
 
@@ -146,6 +151,31 @@ def _set_thp_disable(lwp: Lwp, args: Args) -> int:
     return 0
 
 
+def _get_speculation(lwp: Lwp, args: Args) -> int:
+    """Tell that the processor does not speculate, so no flaw of that kind affects it."""
+    if any(args[1:]):
+        raise _einval()
+    if not LX_PR_SPEC_STORE_BYPASS <= args[0] <= LX_PR_SPEC_L1D_FLUSH:
+        raise KernelError(Errno.ENODEV)
+    return LX_PR_SPEC_NOT_AFFECTED
+
+
+def _set_speculation(lwp: Lwp, args: Args) -> int:
+    if any(args[2:]):
+        raise _einval()
+    known = LX_PR_SPEC_STORE_BYPASS <= args[0] <= LX_PR_SPEC_L1D_FLUSH
+    raise KernelError(Errno.ENXIO if known else Errno.ENODEV)
+
+
+def _get_auxv(lwp: Lwp, args: Args) -> int:
+    """Copy out the auxiliary vector, as much as there is room for; the result is its whole size."""
+    if any(args[2:]):
+        raise _einval()
+    vector: bytes = lwp.proc.brand_data.auxv
+    lwp.as_.copyout(args[0], vector[: args[1]])
+    return len(vector)
+
+
 def _timing(lwp: Lwp, args: Args) -> int:
     if args[0]:
         raise _einval()
@@ -202,6 +232,9 @@ _OPERATIONS: dict[int, Operation] = {
     LX_PR_GET_TID_ADDRESS: _get_tid_address,
     LX_PR_SET_THP_DISABLE: _set_thp_disable,
     LX_PR_GET_THP_DISABLE: _get_thp_disable,
+    LX_PR_GET_SPECULATION_CTRL: _get_speculation,
+    LX_PR_SET_SPECULATION_CTRL: _set_speculation,
+    LX_PR_GET_AUXV: _get_auxv,
     LX_PR_SET_VMA: _set_vma,
 }
 
