@@ -121,10 +121,15 @@ class Dispatcher:
         self.switch_out(lwp)
         nxt = self._pick()
         if nxt is not lwp:
-            target = self.hub if nxt is None else nxt.greenlet
-            if nxt is not None:
+            target = self.hub
+            if nxt is not None and nxt.greenlet:
                 self.curlwp = nxt
                 nxt.state = TS_ONPROC
+                target = nxt.greenlet
+            elif nxt is not None:
+                # A context that starts counts its calls from the depth of its starter's, which
+                # would add up from lwp to lwp: the hub starts them all.
+                self.runq.appendleft(nxt)
             target.switch()
         self.curlwp = lwp
         lwp.state = TS_ONPROC

@@ -428,3 +428,22 @@ def test_setsid_of_a_group_leader_fails(machine):
 
     machine.spawn(body)
     machine.run()
+
+
+def test_many_lwps_that_start_while_others_sleep(machine):
+    """A new kernel context starts at the depth of whoever switches to it: that must not add up."""
+    cv = CondVar()
+    ended = []
+
+    def body(lwp):
+        if len(cv.waiters) < 399:
+            cv.wait()
+        else:
+            cv.broadcast()
+        ended.append(lwp.tid)
+
+    for _ in range(400):
+        machine.spawn(body)
+    machine.run()
+
+    assert len(ended) == 400
