@@ -16,7 +16,7 @@ from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.name import Name
 from lxemu.kernel.vfs.ops import open_name
-from lxemu.kernel.vfs.vnode import S_ISVTX
+from lxemu.kernel.vfs.vnode import S_ISVTX, VSOCK
 from syscalls.abi import (
     BAD_SIGNAL,
     Fd,
@@ -188,8 +188,12 @@ def _notification(lwp: Lwp, event: MqEvent) -> MqNotify:
         raise KernelError(Errno.EINVAL)
     cookie = lwp.as_.copyin(event.value, _COOKIE)
     file = lwp.proc.files.get(event.signo)
-    if not hasattr(file.vnode, "deliver"):
+    if file.vnode.type != VSOCK:
         raise KernelError(Errno.ENOTSOCK)
+    from syscalls.netlink.socket import NetlinkSonode
+
+    if not isinstance(file.vnode, NetlinkSonode):
+        raise KernelError(Errno.EINVAL)
     return MqNotify(lwp.proc, cookie=cookie, deliver=_Thread(file))
 
 

@@ -338,7 +338,7 @@ class Seg:
         q[index] = alloc() << PAGESHIFT | bits
         count = 1
         if va == self.next:
-            want = min(self.ahead * 2, _AHEAD_MAX)
+            want = min(self.ahead * 4, _AHEAD_MAX)
             room = min(self.end - va, _LEAF + 1 - (va & _LEAF)) >> PAGESHIFT
             want = min(want, room)
             self.ahead = max(want, 1)
