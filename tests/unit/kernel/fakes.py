@@ -82,7 +82,7 @@ class FakeBrand:
 
 class FakeAs:
     rss = maxrss = 0
-    aio = None
+    aio = ldt = None
 
     def dup(self):
         return FakeAs()
