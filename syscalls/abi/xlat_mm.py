@@ -50,7 +50,7 @@ MMAP: Final = FlagTable(
     (0x80000, 1 << 22, "MAP_SYNC"),
     unknown="ignore",
     mark=MAP_OTHER,
-    unmarked=0xFC000000,
+    unmarked=0xFC000080,  # sizes of huge pages, MAP_ABOVE4G
 )
 MREMAP: Final = FlagTable(
     "MREMAP",

@@ -13,6 +13,8 @@ from __future__ import annotations
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from lxemu.kernel.mm import memcntl, mman
+from lxemu.kernel.mm.as_ import As
+from lxemu.kernel.mm.seg import SEG_LOCKED, Seg
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE, O_PATH
 from lxemu.kernel.vfs.ops import is_owner
 from lxemu.kernel.vfs.vnode import VFS_NOEXEC, VREG, VWRITE
@@ -273,26 +275,41 @@ def remap_file_pages(
     EINVAL.
     """
     start, length = addr & ~mman.PAGEOFFSET, size & ~mman.PAGEOFFSET
-    seg = lwp.as_.segat(start)
-    if prot or not length or seg is None or start + length > seg.end:
+    as_ = lwp.as_
+    seg = as_.segat(start)
+    if prot or not length or seg is None or not _one_mapping(as_, seg, start + length):
         raise KernelError(Errno.EINVAL)
     # A shared mapping of a file that is open for reading only does not count as one.
     if seg.vnode is None or not seg.flags & mman.MAP_SHARED or not seg.maxprot & mman.PROT_WRITE:
         raise KernelError(Errno.EINVAL)
-    fixed = mman.MAP_SHARED | mman.MAP_FIXED
-    offset = pgoff * PAGE
-    lwp.as_.map(
+    how = mman.MAP_SHARED | mman.MAP_FIXED | mman.MAP_POPULATE
+    if seg.flags & SEG_LOCKED:
+        how |= mman.MAP_LOCKED
+    as_.map(
         start,
         length,
         seg.prot,
-        fixed,
+        how,
         seg.vnode,
-        offset,
+        pgoff * PAGE,
         maxprot=seg.maxprot,
         name=seg.name,
         source=seg.source,
     )
     return 0
+
+
+def _one_mapping(as_: As, seg: Seg, end: int) -> bool:
+    """Tell whether *seg* reaches to *end*, with others of the same file and kind after it."""
+    at = seg
+    while at.end < end:
+        upper = as_.segat(at.end)
+        if upper is None or upper.source is not seg.source or upper.cache is not seg.cache:
+            return False
+        if (upper.flags, upper.prot, upper.maxprot) != (seg.flags, seg.prot, seg.maxprot):
+            return False
+        at = upper
+    return True
 
 
 @syscall
