@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lxemu.kernel.cred import PRIV_PROC_CHROOT, PRIV_SYS_ADMIN, PRIV_ZONE, Cred
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.ipc.space import IpcSpace
 from lxemu.kernel.ns import Namespaces, NodeNames, Space, namespaces_of, next_number
 from lxemu.kernel.pidspace import PidSpace
 from lxemu.kernel.resgroup import group_of
@@ -74,6 +73,9 @@ def make_views(proc: Proc, want: int) -> NewViews:
         if want & bit:
             content: object = None
             if bit == NEW_IPC:
+                # As for the network.
+                from lxemu.kernel.ipc.space import IpcSpace
+
                 content = IpcSpace(proc.machine)
             elif bit == NEW_NET:
                 # Imported where needed: few programs ever want another network.
