@@ -133,9 +133,7 @@ def _datagrams(
 
 
 def _udp_sockets(stack: NetStack) -> Iterable[Any]:
-    for port in sorted(stack.udp.bound):
-        for binding in stack.udp.at(port):
-            yield binding.owner
+    return stack.udp.owners()
 
 
 def _raw_sockets(stack: NetStack) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""Netlink sockets (af_netlink.c). NETLINK_ROUTE answers; uevents never come."""
+"""Netlink sockets (af_netlink.c): routes and lists of sockets; uevents never come."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from lxemu.kernel.net.socketvar import (
 )
 from lxemu.kernel.poll import POLLERR, POLLIN, POLLOUT, POLLRDNORM, Pollhead
 from syscalls.errno import ERRNO_OUT
+from syscalls.netlink import diag, rtnl
 from syscalls.netlink import message as m
-from syscalls.netlink import rtnl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lxemu.kernel.net.netif import NetIf
     from lxemu.kernel.net.netstack import NetStack
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lxemu.kernel.vfs.file import File
 
 NETLINK_ROUTE: Final = 0
+NETLINK_SOCK_DIAG: Final = 4
 NETLINK_KOBJECT_UEVENT: Final = 15
 MAX_LINKS: Final = 32
 SOL_NETLINK: Final = 270
@@ -48,6 +49,11 @@ _ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _LIST_MEMBERSHIPS = 1, 2, 9
 #: NETLINK_PKTINFO, BROADCAST_ERROR, NO_ENOBUFS, LISTEN_ALL_NSID, CAP_ACK, EXT_ACK, GET_STRICT_CHK.
 _FLAGS: Final = frozenset((3, 4, 5, 8, 10, 11, 12))
 _CAP_ACK: Final = 10
+#: What the kernel answers with, by protocol.
+_ANSWERS: Final[dict[int, Callable[[NetStack, m.Message, Cred], rtnl.Answers | None]]] = {
+    NETLINK_ROUTE: rtnl.answer,
+    NETLINK_SOCK_DIAG: diag.answer,
+}
 _ERROR: Final = struct.Struct("<i")
 
 
@@ -55,7 +61,7 @@ def create(stack: NetStack, _family: int, sotype: int, protocol: int, cred: Cred
     """Make a netlink socket. Raises ESOCKTNOSUPPORT, EPROTONOSUPPORT."""
     if sotype not in (SOCK_RAW, SOCK_DGRAM):
         raise KernelError(Errno.ESOCKTNOSUPPORT)
-    if protocol not in (NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT):
+    if protocol not in (*_ANSWERS, NETLINK_KOBJECT_UEVENT):
         raise KernelError(Errno.EPROTONOSUPPORT)
     return NetlinkSonode(stack, sotype, protocol, cred)
 
@@ -168,10 +174,10 @@ class NetlinkSonode(Sonode):
             raise KernelError(Errno.EPERM)
         if dst.pid:
             other = self._ports().get((self.protocol, dst.pid))
-            if other is None or self.protocol == NETLINK_ROUTE:
+            if other is None or self.protocol in _ANSWERS:
                 raise KernelError(Errno.ECONNREFUSED)
             other.deliver(bytes(data), self.port)
-        elif self.protocol == NETLINK_ROUTE:
+        elif self.protocol in _ANSWERS:
             for request in m.parse(bytes(data)):
                 self._request(request)
         else:
@@ -183,7 +189,7 @@ class NetlinkSonode(Sonode):
         errno: Errno | None = None
         if request.flags & m.NLM_F_REQUEST and request.type >= m.NLMSG_MIN_TYPE:
             try:
-                answers = rtnl.answer(self.stack, request, curlwp().proc.cred)
+                answers = _ANSWERS[self.protocol](self.stack, request, curlwp().proc.cred)
             except KernelError as error:
                 errno = error.errno
             else:

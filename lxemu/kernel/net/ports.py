@@ -112,6 +112,10 @@ class PortTable:
         """Return the bindings of a port."""
         return self.bound.get(port, ())
 
+    def owners(self) -> Iterable[Any]:
+        """Return what every binding delivers to, by port."""
+        return [binding.owner for port in sorted(self.bound) for binding in self.bound[port]]
+
     def add(self, binding: Binding) -> None:
         """Enter a binding; whether it may be there has been checked."""
         self.bound.setdefault(binding.port, {})[binding] = None

@@ -111,7 +111,7 @@ class FakeMachine:
         self.brand = FakeBrand()
         self.procs = {}
         self.nlwps = 0
-        self.pid = 100
+        self.pid = self.last_pid = 100
         self.zone = Zone(b"fake", "6.12.0")
         self.zone.procs = self.procs
         self.bodies = {}
