@@ -115,7 +115,7 @@ def _set(lwp: Lwp, where: Name, name: bytes, value: int, size: int, flags: int) 
     create, replace = flags & LX_XATTR_CREATE != 0, flags & LX_XATTR_REPLACE != 0
     where.vnode.setxattr(name, data, create=create, replace=replace)
     if notify.watching:
-        notify.touched(where, notify.IN_ATTRIB)
+        notify.touched(where, notify.IN_ATTRIB, opened=False)
     return 0
 
 
@@ -212,5 +212,5 @@ def _remove(lwp: Lwp, where: Name, name: bytes) -> int:
     _permission(lwp, where, name, write=True)
     where.vnode.removexattr(name)
     if notify.watching:
-        notify.touched(where, notify.IN_ATTRIB)
+        notify.touched(where, notify.IN_ATTRIB, opened=False)
     return 0

@@ -24,6 +24,7 @@ from lxemu.kernel.vfs.fcntl import (
 from lxemu.kernel.vfs.notify import IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY
 from lxemu.kernel.vfs.vnode import (
     AT_MODE,
+    AT_SIZE,
     S_ISGID,
     S_ISUID,
     VCHR,
@@ -259,7 +260,7 @@ class File:
             raise KernelError(Errno.EINVAL)
         self.vnode.truncate(size)
         if notify.watching:
-            notify.touched(self.name, IN_MODIFY)
+            notify.changed(self.name, AT_SIZE)
         if self.vnode.mode & _SETID:
             self._clear_setid()
 

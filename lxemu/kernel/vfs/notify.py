@@ -91,17 +91,27 @@ def _post(vnode: Vnode, mask: int, name: bytes = b"", cookie: int = 0) -> None:
             watch.post(mask, name, cookie)
 
 
-def touched(name: Name, mask: int) -> None:
-    """Tell of an event of the file at `name`: who watches its directory, then who watches it."""
+def touched(name: Name, mask: int, *, opened: bool = True) -> None:
+    """Tell of an event of the file at `name`: who watches its directory, then who watches it.
+
+    `opened` says that it comes from an open file: some do not want to hear of that once the name
+    has been removed.
+    """
     vnode = name.vnode
     if vnode.type == VDIR:
         mask |= IN_ISDIR
+    unlinked = opened and name.unlinked
     parent = name.parent
-    if parent is not None and parent.mount is name.mount and parent.vnode.watchers is not None:
-        for watch in tuple(parent.vnode.watchers):
-            if not (name.unlinked and watch.mask & IN_EXCL_UNLINK):
-                watch.post(mask, name.name)
-    _post(vnode, mask)
+    if parent is not None and parent.mount is name.mount:
+        _tell(parent.vnode, mask, name.name, unlinked)
+    _tell(vnode, mask, b"", unlinked)
+
+
+def _tell(vnode: Vnode, mask: int, name: bytes, unlinked: bool) -> None:
+    if vnode.watchers is not None:
+        for watch in tuple(vnode.watchers):
+            if not (unlinked and watch.mask & IN_EXCL_UNLINK):
+                watch.post(mask, name)
 
 
 def entry(dirname: Name, name: bytes, mask: int, vnode: Vnode) -> None:
@@ -151,7 +161,7 @@ def changed(name: Name, mask: int) -> None:
     elif times:
         events |= IN_ACCESS if times == AT_ATIME else IN_MODIFY
     if events:
-        touched(name, events)
+        touched(name, events, opened=False)
 
 
 def check_gone(vnode: Vnode) -> None:
