@@ -18,6 +18,7 @@ from lxemu.kernel.poll import (
     POLLERR,
     POLLHUP,
     POLLIN,
+    POLLOUT,
     POLLRDNORM,
     ExclusiveWaiter,
     FdPollhead,
@@ -25,6 +26,7 @@ from lxemu.kernel.poll import (
     PollHook,
     poll_sleep,
 )
+from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +85,7 @@ class Interest:
         "hook",
         "queue",
         "seen",
+        "wakes",
     )
 
     def __init__(self, queue: EventQueue, fd: int, file: File, events: int, data: int) -> None:
@@ -97,6 +100,12 @@ class Interest:
     def set(self, events: int, data: int) -> None:
         """Change what is wanted, and arm the interest again."""
         self.events = events & ~_BEHAVIOUR | _ALWAYS
+        # The two ends of a pipe have one pollhead: what wakes one end is no news to the other.
+        self.wakes = self.events
+        if not self.file.flags & FREAD:
+            self.wakes &= ~(POLLIN | POLLRDNORM)
+        if not self.file.flags & FWRITE:
+            self.wakes &= ~POLLOUT
         self.flags = events & _BEHAVIOUR
         self.data = data
         self.armed = True
@@ -153,7 +162,7 @@ class Interest:
         """
         if isinstance(self.head, FdPollhead):
             self.detach()
-        if not self.armed or (events and not events & self.events):
+        if not self.armed or (events and not events & self.wakes):
             return False
         waited_for = bool(self.queue.pollhead.waiters)
         self.queue.activate(self)
@@ -198,7 +207,8 @@ class EventQueue(AnonVnode):
         if (interest.flags | events) & POLLEXCLUSIVE:
             raise KernelError(Errno.EINVAL)
         interest.set(events, data)
-        if interest.poll():
+        # One that is on the list already is no news to those who wait.
+        if interest.poll() and interest not in self.ready:
             self._ready_again(interest)
 
     def unwatch(self, fd: int, file: File) -> None:
@@ -290,9 +300,9 @@ class EventQueue(AnonVnode):
         self._look_at_host()
         while True:
             count = self.harvest(limit, emit)
-            if count and self.ready and self.pollhead.waiters:
+            if count and self.ready:
                 # One waiter is woken for all that is ready: there may be something for the next.
-                self.pollhead.wakeup(POLLIN | POLLRDNORM)
+                self._wake_next()
             if count or deadline == 0:
                 return count
             try:
@@ -300,10 +310,17 @@ class EventQueue(AnonVnode):
             except BaseException:
                 # What this waiter was woken for goes to the next one.
                 if self.ready:
-                    self.pollhead.wakeup(POLLIN | POLLRDNORM)
+                    self._wake_next()
                 raise
             if not woken:
                 return self.harvest(limit, emit)
+
+    def _wake_next(self) -> None:
+        """Wake one who sleeps in `wait`; to queues that watch this one nothing has happened."""
+        for waiter in self.pollhead.waiters:
+            if isinstance(waiter, ExclusiveWaiter):
+                waiter.notify(POLLIN)
+                return
 
     def _look_at_host(self) -> None:
         """Ask the host about its descriptors, which tell of nothing while nobody sleeps."""

@@ -263,6 +263,8 @@ class FifoVnode(Vnode):
                 if file.flags & O_NONBLOCK:
                     if done:
                         break
+                    # Readers are woken all the same: event queues count it as an edge.
+                    self._wake_readers()
                     raise KernelError(Errno.EAGAIN)
                 self._wake_readers()
                 self.cv_write.wait_sig()
