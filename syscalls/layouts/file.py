@@ -219,6 +219,7 @@ TERMIO: Final = Layout(
     r.Termio, align=2, iflag=U16, oflag=U16, cflag=U16, lflag=U16, line=U8, cc=raw(8)
 )
 INOTIFY_EVENT: Final = Layout(r.InotifyEvent, wd=I32, mask=U32, cookie=U32, len=U32)
+MOUNT_ATTR: Final = Layout(r.MountAttr, attr_set=U64, attr_clr=U64, propagation=U64, userns_fd=U64)
 FILE_HANDLE: Final = Layout(r.FileHandle, handle_bytes=U32, handle_type=I32)
 SELECT_ARGS: Final = Layout(
     r.SelectArgs, nfds=LONG, readfds=PTR, writefds=PTR, exceptfds=PTR, timeout=PTR
@@ -252,6 +253,7 @@ DEFAULTS: Final[dict[Any, Any]] = {
     r.Termio: TERMIO,
     r.InotifyEvent: INOTIFY_EVENT,
     r.FileHandle: FILE_HANDLE,
+    r.MountAttr: MOUNT_ATTR,
     r.SelectArgs: SELECT_ARGS,
     r.Sigset6: SIGSET6,
 }

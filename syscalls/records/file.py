@@ -197,6 +197,15 @@ class FileHandle(NamedTuple):
     handle_type: int
 
 
+class MountAttr(NamedTuple):
+    """The argument of mount_setattr(2): raw Linux bits."""
+
+    attr_set: int
+    attr_clr: int
+    propagation: int
+    userns_fd: int
+
+
 class SelectArgs(NamedTuple):
     """The one argument of the old i386 select(2)."""
 

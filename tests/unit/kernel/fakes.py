@@ -113,6 +113,7 @@ class FakeMachine:
         self.nlwps = 0
         self.pid = self.last_pid = 100
         self.zone = Zone(b"fake", "6.12.0")
+        self.last_pid = 0
         self.zone.procs = self.procs
         self.bodies = {}
         self.log = []
