@@ -368,11 +368,29 @@ def schedstat(proc: Proc) -> bytes:
 
 
 def syscall_line(proc: Proc, lwp: Lwp | None) -> bytes:
-    """/proc/PID/syscall: `running`, or the number of the call that the lwp sleeps in."""
+    """/proc/PID/syscall: `running`, or the call that the lwp sleeps in, its arguments, sp and pc.
+
+    An lwp that sleeps elsewhere (in a fault, stopped) has -1, sp and pc.
+    """
     leader = lwp or main_lwp(proc)
     if leader is None or leader.state in (TS_RUN, TS_ONPROC):
         return b"running\n"
-    return b"%d 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0\n" % leader.syscall_nr
+    regs = leader.cpu
+    numbers: tuple[int, ...] = ()
+    if leader.syscall_nr >= 0 and regs.bits == 64:
+        numbers = regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9
+    elif leader.syscall_nr >= 0:
+        numbers = regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp
+    numbers = *numbers, regs.sp, regs.pc
+    return b"%d %s\n" % (leader.syscall_nr, b" ".join(b"%#x" % number for number in numbers))
+
+
+def children(proc: Proc, lwp: Lwp, pids: PidSpace | None) -> bytes:
+    """/proc/PID/task/TID/children: those of the process, all of which its first lwp counts."""
+    if lwp is not main_lwp(proc):
+        return b""
+    shown = shower(pids)
+    return b"".join(b"%d " % shown(child.pid) for child in proc.children)
 
 
 def set_oom_score_adj(proc: Proc, data: bytes) -> None:

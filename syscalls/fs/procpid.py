@@ -344,7 +344,10 @@ class TidDir(PidNode):
 
     def __init__(self, vfs: PseudoVfs, parent: PseudoNode, proc: Proc, lwp: Lwp) -> None:
         super().__init__(vfs, parent, proc, lwp, 0, 0o555)
-        self.makers = _Entries(self).common()
+        make = _Entries(self)
+        self.makers = make.common() | {
+            b"children": make.text(lambda: pidtext.children(proc, lwp, getattr(vfs, "pids", None)))
+        }
 
 
 class _Numbered(PidNode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_every_file_can_be_read(guest):
 
     def visit(path, depth):
         for entry in listing(guest, path):
-            if entry.name in (b".", b"..", b"mem"):
+            if entry.name in (b".", b"..", b"mem", b"pagemap"):
                 continue
             child = path + b"/" + entry.name
             if entry.type == 2 and depth and not entry.name.isdigit():
@@ -381,3 +382,21 @@ def test_the_kernels_own_init_can_be_looked_at(guest):
     assert all(isinstance(text, bytes) for text in texts)
     assert texts[0].startswith(b"1 (init) S 0 ")
     assert cwd == "ENOENT"
+
+
+def test_a_sleeping_call_is_shown_with_its_arguments(guest):
+    from lxemu.kernel.sched import TS_SLEEP
+    from syscalls.fs.pidtext import syscall_line
+
+    lwp = guest.lwp
+    lwp.cpu = SimpleNamespace(
+        bits=64, rdi=1, rsi=2, rdx=3, r10=4, r8=5, r9=6, rbx=7, rcx=8, rbp=9, sp=0x10, pc=0x20
+    )
+    state, lwp.state, lwp.syscall_nr = lwp.state, TS_SLEEP, 202
+    assert syscall_line(lwp.proc, lwp) == b"202 0x1 0x2 0x3 0x4 0x5 0x6 0x10 0x20\n"
+    lwp.cpu.bits = 32
+    assert syscall_line(lwp.proc, lwp) == b"202 0x7 0x8 0x3 0x2 0x1 0x9 0x10 0x20\n"
+    lwp.syscall_nr = -1
+    assert syscall_line(lwp.proc, lwp) == b"-1 0x10 0x20\n"
+    lwp.state = state
+    assert syscall_line(lwp.proc, lwp) == b"running\n"
