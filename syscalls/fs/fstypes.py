@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.vfs.overlay import Overlay
 from lxemu.kernel.vfs.tmpfs import TmpDir, Tmpfs
-from lxemu.kernel.vfs.vnode import VDIR, Vfs
+from lxemu.kernel.vfs.vnode import VDIR, VFS_RDONLY, Vfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,6 +244,7 @@ def _overlay(lwp: Lwp, source: bytes, options: Options) -> Vfs:
     vfs = Overlay(lowers, upper, top=top, fsid=fsid, now=now)
     vfs.source = source or b"none"
     vfs.readonly = readonly
+    vfs.flags |= VFS_RDONLY if readonly else 0
     vfs.options = [name + b"=" + value for name, value in paths.items()]
     return vfs
 

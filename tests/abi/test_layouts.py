@@ -224,6 +224,7 @@ SIZES = {
     ("time.TIMEX", 32): 128,
     ("process.MMAP_ARGS", 32): 24,
     ("file.SELECT_ARGS", 32): 20,
+    ("file.MOUNT_ATTR", 32): 32,
     ("process.RLIMIT_OLD", 32): 8,
     ("time.TIMESPEC_PAIR64", 32): 32,
 }
