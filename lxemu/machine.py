@@ -290,6 +290,10 @@ class Machine:
         lwp.onproc_since = self._switched_at
         if lwp.proc.split:
             unshare.switch_in(lwp)
+        if self.engine.gate.wanted:
+            # A switch, or an idle time, is what the request was to bring about.
+            self.engine.gate.acknowledge()
+            self.disp.poll_host(0)
         if self.engine.owner is not lwp:
             self.engine.switch(lwp)
 
