@@ -77,6 +77,13 @@ _ICMP_HEADERS = 36
 _PAGE = 4096
 
 
+def _ranged(value: int, low: int, default: int) -> int:
+    """Return a byte from a control message, -1 meaning the default. Raises EINVAL."""
+    if not low <= value <= 255:
+        raise KernelError(Errno.EINVAL)
+    return default if value < 0 else value
+
+
 def _cost(size: int) -> int:
     """Return what `size` bytes of payload take: memory comes in powers of two, or in pages."""
     size = (size + _HEADERS + 63 & -64) + _OVERHEAD
@@ -191,6 +198,8 @@ class DatagramSonode(InetSonode):
             return
         self.autobind()
         dst = self.destination(addr)
+        if self.mcast_if is None or not is_multicast(dst.host):
+            self.check_scope(addr)
         if self.stack.is_broadcast(dst.host) and not self.options.get(SO_BROADCAST, 0):
             raise KernelError(Errno.EACCES)
         source = self.local_host()
@@ -283,9 +292,12 @@ class DatagramSonode(InetSonode):
             if kind in _PKTINFO:
                 netif, src = self._pktinfo(message.data, netif, src)
             elif kind in _HOPS:
-                ttl = message.data
+                ttl = _ranged(message.data, 1 if v4 else -1, ttl)
             elif kind in _CLASS:
-                tos = message.data & 0xFF
+                tos = _ranged(message.data, 0 if v4 else -1, tos)
+        if group and not v4 and netif is not None and netif.is_loopback:
+            # The loopback has no route for groups of IPv6.
+            raise KernelError(Errno.ENETUNREACH)
         if is_any(src):
             src = self.source_for(dst.host) if netif is None else self._source_on(netif, dst)
         elif len(src) != len(dst.host):
@@ -470,15 +482,17 @@ class DatagramSonode(InetSonode):
         opts = self.ipopts
         host = as_v6(datagram.dst.host)
         info = in_.PktInfo(datagram.ifindex, host, host)
+        four = len(datagram.dst.host) == 4
         for option, kind, value in (
             (in_.IPV6_RECVPKTINFO, in_.IPV6_PKTINFO, info),
             (in_.IPV6_RECVHOPLIMIT, in_.IPV6_HOPLIMIT, datagram.ttl),
             (in_.IPV6_OLD_PKTINFO, in_.IPV6_OLD_PKTINFO, info),
             (in_.IPV6_OLD_HOPLIMIT, in_.IPV6_OLD_HOPLIMIT, datagram.ttl),
         ):
-            if opts.get((IPPROTO_IPV6, option)):
+            # Of what came by IPv4 there is no hop limit and no class.
+            if opts.get((IPPROTO_IPV6, option)) and not (four and value is not info):
                 found.append(Control(IPPROTO_IPV6, kind, value))
-        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVTCLASS)):
+        if opts.get((IPPROTO_IPV6, in_.IPV6_RECVTCLASS)) and not four:
             found.append(Control(IPPROTO_IPV6, in_.IPV6_TCLASS, datagram.tos))
         if opts.get((IPPROTO_IPV6, in_.IPV6_RECVORIGDSTADDR)):
             addr = self.encode(datagram.dst)

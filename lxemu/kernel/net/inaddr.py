@@ -46,6 +46,13 @@ def is_link_local(host: bytes) -> bool:
     return len(host) == 16 and host[0] == 0xFE and host[1] & 0xC0 == 0x80
 
 
+def needs_scope(host: bytes) -> bool:
+    """Return whether `host` means something only together with an interface (RFC 4007)."""
+    if len(host) != 16:
+        return False
+    return is_link_local(host) or (host[0] == 0xFF and host[1] & 0xF in (1, 2))
+
+
 @lru_cache(maxsize=256)
 def netmask(prefixlen: int, size: int) -> bytes:
     """Return the mask of `prefixlen` bits as `size` bytes."""

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lxemu.kernel.cred import PRIV_NET_PRIVADDR, Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import in_, ipopt
-from lxemu.kernel.net.inaddr import ANY4, ANY6, as_v6, is_any, is_link_local, unmap
+from lxemu.kernel.net.inaddr import (
+    ANY4,
+    ANY6,
+    as_v6,
+    is_any,
+    is_link_local,
+    needs_scope,
+    unmap,
+)
 from lxemu.kernel.net.ports import Binding
 from lxemu.kernel.net.sockaddr import Inet6Addr, InetAddr, OtherAddr
 from lxemu.kernel.net.socket import Sonode
@@ -123,6 +131,13 @@ class InetSonode(Sonode):
             raise KernelError(Errno.EINVAL)
         raise KernelError(Errno.EAFNOSUPPORT)
 
+    def check_scope(self, addr: Sockaddr) -> None:
+        """Raise EINVAL for an address that needs an interface to be chosen, and has none."""
+        if isinstance(addr, Inet6Addr) and needs_scope(addr.host):
+            index = addr.scope or (self.device.index if self.device is not None else 0)
+            if not index or self.stack.netif(index) is None:
+                raise KernelError(Errno.EINVAL)
+
     def encode(self, endpoint: Endpoint | None, scope: int = 0) -> Sockaddr:
         """Return an endpoint as the socket's family shows it; None is all zero."""
         host, port = endpoint or Endpoint(self.any_host(), 0)
@@ -165,6 +180,7 @@ class InetSonode(Sonode):
         host, port = self.decode(addr)
         if self.family == AF_INET6 and len(host) == 4 and self.v6only:
             raise KernelError(Errno.EINVAL)
+        self.check_scope(addr)
         if not self.stack.may_bind(host) and not self._free_bind():
             raise KernelError(Errno.EADDRNOTAVAIL)
         if 0 < port < self.stack.first_unprivileged and not cred.crhas(PRIV_NET_PRIVADDR):

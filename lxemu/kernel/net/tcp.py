@@ -244,6 +244,7 @@ class TcpSonode(InetSonode):
                 host = LOOPBACK4
         if is_multicast(host) or self.stack.is_broadcast(host):
             raise KernelError(Errno.ENETUNREACH)
+        self.check_scope(addr)
         return Endpoint(host, port)
 
     def _start(self, faddr: Endpoint) -> None:
