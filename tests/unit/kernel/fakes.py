@@ -170,10 +170,6 @@ class FakeMachine:
             sig.psig(lwp)
         lwp.ast = False
 
-    @property
-    def last_pid(self):
-        return self.pid
-
     def pid_alloc(self, wanted=0):
         self.pid += 1
         return wanted or self.pid
