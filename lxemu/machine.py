@@ -141,6 +141,7 @@ class Machine:
         self.engine = Engine(self.phys)
         self.phys.relieve = lambda as_: oom.relieve(self, as_)
         self.oom_kills = 0
+        self.phys.commit.promised = self.promised_memory
         self.mmu = self.phys.mmu
         self.uwait = UWaitQueues()
         self.aslr = config.aslr
@@ -492,6 +493,11 @@ class Machine:
         if proc.pidspace is not None:
             proc.pidspace.leave(proc.pid, self.procs.values())
         self.pid_free(proc.pid)
+
+    def promised_memory(self) -> int:
+        """Return how much private memory the processes have been promised, bytes."""
+        spaces = {id(proc.as_): proc.as_ for proc in self.procs.values() if not proc.zombie}
+        return sum(space.reserved_bytes() for space in spaces.values())
 
     def as_hold(self, proc: Proc) -> As:
         """Share the address space of `proc` with one more process."""

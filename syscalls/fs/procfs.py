@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: Cookies of processes start here; what is there always comes first.
 _PID_COOKIE = 1000
 PID_MAX = 32768
+_INT = 0x7FFFFFFF
 
 
 class ProcFs(PseudoVfs):
@@ -244,6 +245,15 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     ipv4 = net.entries[b"ipv4"]
     assert isinstance(ipv4, PseudoDir)
     procsysnet.fill(ipv4)
+    memory = sys_dir.entries[b"vm"]
+    assert isinstance(memory, PseudoDir)
+    commit = machine.phys.commit
+    for name, member, high in (
+        (b"overcommit_memory", "mode", 2),
+        (b"overcommit_ratio", "ratio", _INT),
+        (b"overcommit_kbytes", "kbytes", _INT),
+    ):
+        memory.add(name, _ZoneNumber(memory.vfs, commit, member, 0, high))
     files = sys_dir.entries[b"fs"]
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
@@ -299,20 +309,27 @@ class _CorePattern(TextFile):
 
 
 class _ZoneNumber(TextFile):
-    """A number of the zone that can be written."""
+    """A number of the zone (or another object) that can be written, `low` to `high`."""
 
-    __slots__ = ("_member", "_zone")
+    __slots__ = ("_high", "_low", "_member", "_zone")
 
-    def __init__(self, vfs: PseudoVfs, zone: Any, member: str) -> None:
+    def __init__(
+        self, vfs: PseudoVfs, zone: Any, member: str, low: int = -_INT, high: int = _INT
+    ) -> None:
         super().__init__(vfs, self._show, 0o644, store=self._change)
         self._zone = zone
         self._member = member
+        self._low = low
+        self._high = high
 
     def _show(self) -> bytes:
         return b"%d\n" % getattr(self._zone, self._member)
 
     def _change(self, data: bytes) -> None:
-        setattr(self._zone, self._member, int(_number(data)))
+        value = int(_number(data))
+        if not self._low <= value <= self._high:
+            raise KernelError(Errno.EINVAL)
+        setattr(self._zone, self._member, value)
 
 
 def _uuid(machine: Any) -> bytes:

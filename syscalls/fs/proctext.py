@@ -213,23 +213,26 @@ _MEMINFO_ZERO = [
 def meminfo(machine: Any) -> bytes:
     """/proc/meminfo, from the frames of the machine; no swap, no huge pages."""
     total, free = mem_total(machine) >> 10, mem_free(machine) >> 10
-    used = total - free
+    cached = sum(cache.npages for cache in tuple(machine.phys.caches)) * PAGE_KB
+    used = total - free - cached
     values = {
         "MemTotal": total,
         "MemFree": free,
-        "MemAvailable": free,
+        "MemAvailable": free + cached,
         "Buffers": 0,
-        "Cached": 0,
+        "Cached": cached,
         "SwapCached": 0,
         "Active": used,
         "Inactive": 0,
         "Active(anon)": used,
         "Inactive(anon)": 0,
-        "Active(file)": 0,
+        "Active(file)": cached,
         "Inactive(file)": 0,
     }
     values |= dict.fromkeys(_MEMINFO_ZERO, 0)
-    values |= {"AnonPages": used, "CommitLimit": total // 2, "Committed_AS": used}
+    commit = machine.phys.commit
+    values |= {"CommitLimit": commit.limit >> 10, "Committed_AS": commit.promised() >> 10}
+    values["AnonPages"] = used
     values["VmallocTotal"] = 34359738367
     lines = [f"{name + ':':<15} {value:>8} kB\n" for name, value in values.items()]
     lines += [f"{'HugePages_' + n + ':':<15} {0:>8}\n" for n in ("Total", "Free", "Rsvd", "Surp")]
@@ -409,9 +412,6 @@ SYS_GROUPS: dict[bytes, dict[bytes, bytes]] = {
         b"min_free_kbytes": b"67584",
         b"mmap_min_addr": b"65536",
         b"nr_hugepages": b"0",
-        b"overcommit_memory": b"0",
-        b"overcommit_ratio": b"50",
-        b"overcommit_kbytes": b"0",
         b"swappiness": b"60",
         b"vfs_cache_pressure": b"100",
     },

@@ -10,20 +10,18 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
 from lxemu.kernel.errno import Errno, KernelError
-from lxemu.kernel.mm import memcntl, remap
+from lxemu.kernel.mm import gap, memcntl, remap
+from lxemu.kernel.mm.commit import STRICT
 from lxemu.kernel.mm.hat import Hat
 from lxemu.kernel.mm.mman import (
     FC_NOMAP,
     FC_OBJERR,
     FC_PROT,
-    LOW32_BASE,
-    LOW32_TOP,
     MAP_ANON,
     MAP_FIXED,
     MAP_GROWSDOWN,
     MAP_HUGETLB,
     MAP_LOCKED,
-    MAP_LOW32,
     MAP_NOREPLACE,
     MAP_NORESERVE,
     MAP_POPULATE,
@@ -35,7 +33,6 @@ from lxemu.kernel.mm.mman import (
     MCL_ONFAULT,
     MIN_ADDR,
     PAGEOFFSET,
-    PAGESHIFT,
     PAGESIZE,
     PROT_ALL,
     PROT_GROWSDOWN,
@@ -51,6 +48,7 @@ from lxemu.kernel.mm.mman import (
     STACK_GUARD,
     USERLIMIT64,
     FaultAccess,
+    page_up,
 )
 from lxemu.kernel.mm.pagecache import AnonObject
 from lxemu.kernel.mm.seg import (
@@ -96,11 +94,6 @@ _MAX_OFFSET = (1 << 63) - 1
 def no_limits(_resource: int) -> int:
     """Limit nothing: what an address space starts with."""
     return RLIM_INFINITY
-
-
-def page_up(n: int) -> int:
-    """Round up to whole pages."""
-    return (n + PAGEOFFSET) & ~PAGEOFFSET
 
 
 class As(UserCopy):
@@ -302,69 +295,14 @@ class As(UserCopy):
 
     # -- free space ------------------------------------------------------------------------------
 
-    def _edge(self, i: int) -> int:
-        """Lowest address that segment *i* claims: a growing one keeps a guard gap below it."""
-        seg = self._segs[i]
-        return seg.start - STACK_GUARD if seg.flags & MAP_GROWSDOWN else seg.start
-
-    def _fits(self, addr: int, size: int) -> bool:
-        """Tell whether [addr, addr+size) is free and keeps clear of guard gaps."""
-        i = self.first(addr)
-        return i == len(self._segs) or addr + size <= self._edge(i)
-
-    def _gap_down(self, size: int, floor: int, top: int) -> int | None:
-        """Highest address of a free range below *top*."""
-        segs = self._segs
-        i = bisect_left(self._starts, top)
-        hi = min(top, self._edge(i)) if i < len(segs) else top
-        while i > 0:
-            i -= 1
-            seg = segs[i]
-            if hi - max(seg.end, floor) >= size:
-                return hi - size
-            hi = min(hi, seg.start)
-            if seg.flags & MAP_GROWSDOWN:
-                hi = min(hi, seg.start - STACK_GUARD)
-            if hi - floor < size:
-                return None
-        return hi - size if hi - floor >= size else None
-
-    def _gap_up(self, size: int, floor: int, top: int) -> int | None:
-        """Lowest address of a free range from *floor* up."""
-        lo = floor
-        for i in range(self.first(floor), len(self._segs)):
-            if self._edge(i) - lo >= size and lo + size <= top:
-                return lo
-            lo = max(lo, self._segs[i].end)
-            if lo + size > top:
-                return None
-        return lo if lo + size <= top else None
+    @property
+    def starts(self) -> list[int]:
+        """Where the segments start, in order; not to be changed by the caller."""
+        return self._starts
 
     def find_gap(self, hint: int, size: int, flags: int = 0) -> int:
-        """Choose an address for a mapping of *size* bytes (whole pages). ENOMEM.
-
-        The hint is taken when it is free; then the search goes down from mmap_top, and up from a
-        third of the space when that fails. MAP_LOW32 searches upwards in the second gigabyte.
-        """
-        if size > self.task_size:
-            raise KernelError(Errno.ENOMEM)
-        if hint:
-            hint &= ~PAGEOFFSET
-            hint = max(hint, page_up(self.min_addr))
-        low = flags & MAP_LOW32 and self.task_size > 1 << 32
-        top = LOW32_TOP if low else self.task_size
-        if hint and hint <= top - size and self._fits(hint, size):
-            return hint
-        found = None
-        if low:
-            found = self._gap_up(size, LOW32_BASE, LOW32_TOP)
-        else:
-            found = self._gap_down(size, page_up(max(self.min_addr, PAGESIZE)), self.mmap_top)
-            if found is None:
-                found = self._gap_up(size, page_up(self.task_size // 3), self.task_size)
-        if found is None:
-            raise KernelError(Errno.ENOMEM)
-        return found
+        """Choose an address for a mapping of *size* bytes (whole pages). See gap.find_gap()."""
+        return gap.find_gap(self, hint, size, flags)
 
     # -- limits ----------------------------------------------------------------------------------
 
@@ -382,10 +320,17 @@ class As(UserCopy):
                 return False
         return True
 
+    def reserved_bytes(self) -> int:
+        """Bytes of memory that was promised to this space."""
+        return sum(seg.size for seg in self._segs if seg.flags & SEG_RESERVED)
+
     def may_commit(self, prot: int, flags: int, size: int) -> bool:
-        """Tell whether the machine could ever back such a mapping."""
-        charged = prot & PROT_WRITE and not flags & (MAP_NORESERVE | MAP_SHARED)
-        return not charged or size <= self.phys.nframes << PAGESHIFT
+        """Tell whether memory for such a mapping may be promised."""
+        commit = self.phys.commit
+        if not prot & PROT_WRITE or flags & MAP_SHARED:
+            return True
+        on_credit = flags & MAP_NORESERVE and commit.mode != STRICT
+        return bool(on_credit) or commit.allows(size)
 
     def may_lock(self, size: int) -> bool:
         """Tell whether *size* more bytes may be locked."""
@@ -586,7 +531,7 @@ class As(UserCopy):
             if (
                 new > self.task_size
                 or data > self.limits(RLIMIT_DATA)
-                or not self._fits(old, size + PAGESIZE)
+                or not gap.fits(self, old, size + PAGESIZE)
                 or not self.may_expand(PROT_READ | PROT_WRITE, MAP_PRIVATE, size)
                 or not self.may_commit(PROT_READ | PROT_WRITE, MAP_PRIVATE, size)
                 or len(self._segs) >= MAX_SEGS

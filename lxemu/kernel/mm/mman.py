@@ -114,3 +114,8 @@ LOW32_TOP = 0x8000_0000
 MIN_ADDR = 0x1_0000
 STACK_GUARD = 256 * PAGESIZE
 MAX_SEGS = 65530
+
+
+def page_up(n: int) -> int:
+    """Round up to whole pages."""
+    return (n + PAGEOFFSET) & ~PAGEOFFSET

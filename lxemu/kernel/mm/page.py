@@ -14,6 +14,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.mm.commit import Commitment
 from lxemu.kernel.mm.mman import PAGESHIFT, PAGESIZE
 from lxemu.kernel.mm.mmu import Mmu
 
@@ -58,6 +59,7 @@ class PhysMem:
         "_trim_at",
         "address",
         "caches",
+        "commit",
         "d",
         "h",
         "mmu",
@@ -82,6 +84,7 @@ class PhysMem:
         self.mmu = Mmu()
         self.refs: list[int] = [1]  # frame 0 is never given out: entry 0 means "nothing there"
         self.xframes = bytearray(self.nframes)
+        self.commit = Commitment(self.nframes)
         self.relieve: Callable[[As], bool] = _no_relief
         self._trim_at = 0
         self._free: list[int] = []  # released, contents stale
