@@ -368,7 +368,7 @@ def stop(
     trace = lwp.trace
     if trace is None or _dying(lwp):
         return 0
-    trace.trap = False
+    trace.trap = trace.listening = False
     if why in (PR_JOBCONTROL, PR_REQUESTED):
         trace.notify = False
     if trace.step or trace.watches:
