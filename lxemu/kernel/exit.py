@@ -98,9 +98,11 @@ def kill_other_lwps(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> None:
     `code` and `status` say how, to who traces them.
     """
     for other in tuple(lwp.proc.lwps):
-        if other is not lwp:
+        if other is not lwp and not ptrace.ends_itself(other, code, status):
             other.brand.lwp_exit(other)
             lwp_destroy(other, code, status)
+    while len(lwp.proc.lwps) > 1:
+        lwp.proc.cv_vfork.wait()
 
 
 def lwp_exit(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> NoReturn:
@@ -114,9 +116,18 @@ def lwp_exit(lwp: Lwp, code: int = CLD_EXITED, status: int = 0) -> NoReturn:
     raise LwpExit
 
 
+def end_dying(lwp: Lwp) -> NoReturn:
+    """End a traced lwp as another one of its process, which exits, wants it to."""
+    assert lwp.trace is not None
+    dying, lwp.trace.dying = lwp.trace.dying, None
+    lwp_exit(lwp, *(dying or (CLD_EXITED, 0)))
+
+
 def proc_exit(lwp: Lwp, code: int, status: int) -> NoReturn:
     """End the process of `lwp`: CLD_EXITED with a status, CLD_KILLED or _DUMPED by a signal."""
     proc = lwp.proc
+    if lwp.trace is not None and lwp.trace.dying is not None:
+        end_dying(lwp)
     if not proc.exiting:
         proc.stopped = False
         kill_other_lwps(lwp, code, status)

@@ -104,6 +104,7 @@ class Trace:
     __slots__ = (
         "calls",
         "cv",
+        "dying",
         "emulate",
         "end",
         "events",
@@ -153,6 +154,8 @@ class Trace:
         self.info: SigInfo | None = None
         self.message: int | tuple[int, int] = 0
         self.end: tuple[int, int] | None = None
+        #: How it is to end, since the process does.
+        self.dying: tuple[int, int] | None = None
         self.cv = CondVar()
         #: Memory and code that the tracee stops at, and the brand's registers that say so.
         self.watches: list[Watch] = []
@@ -366,7 +369,7 @@ def stop(
     A pending SIGKILL ends the stop, or prevents it.
     """
     trace = lwp.trace
-    if trace is None or _dying(lwp):
+    if trace is None or trace.dying is not None or _dying(lwp):
         return 0
     trace.trap = trace.listening = False
     if why in (PR_JOBCONTROL, PR_REQUESTED):
@@ -501,6 +504,27 @@ def signalled(lwp: Lwp, info: SigInfo) -> SigInfo | None:
 
 
 # -- ends -----------------------------------------------------------------------------------------
+
+
+def ends_itself(lwp: Lwp, code: int, status: int) -> bool:
+    """Have a tracee that is to end with its process do so in its own context, if it can.
+
+    Only so can it stop for the event before. False: nobody wants to know, or it sleeps where
+    nothing wakes it.
+    """
+    trace = lwp.trace
+    if trace is None or Event.EXIT not in trace.events:
+        return False
+    asleep = lwp.state == TS_SLEEP
+    if asleep and not lwp.sleep_sig and not lwp.sleep_kill:
+        return False
+    trace.dying = code, status
+    trace.stop = None
+    trace.report = trace.listening = False
+    lwp.ast = True
+    if asleep:
+        lwp.machine.disp.setrun(lwp)
+    return True
 
 
 def lwp_gone(lwp: Lwp, code: int, status: int) -> None:

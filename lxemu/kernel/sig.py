@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lxemu.kernel import ptrace
-from lxemu.kernel.exit import lwp_exit, proc_exit
+from lxemu.kernel.exit import end_dying, lwp_exit, proc_exit
 from lxemu.kernel.poll import POLLIN, POLLRDNORM
 from lxemu.kernel.rctl import RLIMIT_CORE, RLIMIT_SIGPENDING
 from lxemu.kernel.sched import TS_SLEEP
@@ -141,6 +141,8 @@ def wake(lwp: Lwp) -> None:
 def killed(lwp: Lwp) -> bool:
     """Return whether a signal that can only end the process is pending for `lwp`."""
     proc = lwp.proc
+    if lwp.trace is not None and lwp.trace.dying is not None:
+        return True
     # The tracer of one that is traced decides about all others.
     ready = pending(lwp) & (_KILL_BIT if lwp.trace is not None else ~lwp.sigmask | _KILL_BIT)
     while ready:
@@ -195,6 +197,8 @@ def issig(lwp: Lwp) -> bool:
             return True
         trace = lwp.trace
         if trace is not None:
+            if trace.dying is not None:
+                return True
             if ptrace.other_stop(lwp, trace):
                 continue
         elif proc.stopped and not pending(lwp) & _KILL_BIT:
@@ -234,7 +238,7 @@ def issig_asleep(lwp: Lwp) -> bool:
     trace = lwp.trace
     if trace is None:
         return issig(lwp)
-    if lwp.cursig or lwp.proc.exiting or ptrace.wants_stop(lwp, trace):
+    if lwp.cursig or lwp.proc.exiting or trace.dying or ptrace.wants_stop(lwp, trace):
         return True
     return bool(pending(lwp) & (~lwp.sigmask | _KILL_BIT))
 
@@ -242,6 +246,8 @@ def issig_asleep(lwp: Lwp) -> bool:
 def psig(lwp: Lwp) -> None:
     """Act on the signal that `issig` found: run the handler, or end the process. May not return."""
     proc = lwp.proc
+    if lwp.trace is not None and lwp.trace.dying is not None:
+        end_dying(lwp)
     if proc.exiting:
         lwp_exit(lwp)
     sig, info = lwp.cursig, lwp.curinfo
