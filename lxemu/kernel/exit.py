@@ -9,7 +9,7 @@ from lxemu.kernel.errno import Errno, Interrupted, KernelError
 from lxemu.kernel.lwp import LwpExit, curlwp
 from lxemu.kernel.pidspace import shown_pid
 from lxemu.kernel.poll import POLLHUP, POLLIN, POLLRDNORM
-from lxemu.kernel.proc import Usage
+from lxemu.kernel.proc import FsCtx, Usage
 from lxemu.kernel.sched import TS_ZOMB
 from lxemu.kernel.session import pgexit
 from lxemu.kernel.signal import (
@@ -150,6 +150,13 @@ def _release(proc: Proc) -> None:
     if proc.semundo is not None:
         proc.semundo.exit(proc)
     proc.files.rele(proc)
+    if proc.ns is not None:
+        # With its last process a tree of mounts goes, and what is stored in it.
+        proc.ns = None
+        proc.exe = None
+        root = proc.zone.root
+        assert root is not None
+        proc.fs = FsCtx(root, root, proc.fs.umask)
     machine.as_rele(proc)
     proc.cv_vfork.broadcast()
 

@@ -63,6 +63,9 @@ def cfork(lwp: Lwp, spec: ForkSpec) -> Lwp:
     group = spec.group if spec.group is not None else lwp.proc.group
     if group is not None:
         group.check_fork()
+    space = None if spec.thread else _space_of_child(lwp.proc, spec)
+    if space is not None:
+        space.check_alive()
     pid = machine.pid_alloc(spec.pid)
     try:
         proc = lwp.proc if spec.thread else _fork_proc(lwp, spec, pid)
@@ -160,15 +163,11 @@ def _fork_proc(lwp: Lwp, spec: ForkSpec, pid: int) -> Proc:
 
 
 def _space_of_child(old: Proc, spec: ForkSpec) -> PidSpace | None:
-    """Return the space that numbers a child; ENOMEM where the first process has ended."""
+    """Return the space that numbers a child."""
     space = spec.pidspace
     if space is None and old.ns is not None:
         space = old.ns.children
-    if space is None:
-        space = old.pidspace
-    if space is not None:
-        space.check_alive()
-    return space
+    return old.pidspace if space is None else space
 
 
 def _fork_lwp(lwp: Lwp, proc: Proc, tid: int, spec: ForkSpec) -> Lwp:

@@ -36,13 +36,14 @@ class PidSpace(Space):
         if self.level > MAX_LEVEL:
             raise KernelError(Errno.ENOSPC)
         self.init: Proc | None = None
+        self.ended = False
         self._shown: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._next = 1
 
     def check_alive(self) -> None:
         """Raise ENOMEM once the first process has ended."""
-        if self.init is not None and (self.init.exiting or self.init.zombie):
+        if self.ended:
             raise KernelError(Errno.ENOMEM)
 
     def enter(self, ident: int) -> None:
@@ -61,7 +62,7 @@ class PidSpace(Space):
         lwp.vtid = self.shown(lwp.tid)
         if first:
             lwp.proc.vpid = lwp.vtid
-            if self.init is None:
+            if self.init is None and not self.ended:
                 self.init = lwp.proc
 
     def leave(self, ident: int, procs: Iterable[Proc]) -> None:
@@ -105,8 +106,9 @@ class PidSpace(Space):
     def ends(self) -> None:
         """Kill everything in the space: its first process has ended."""
         assert self.init is not None
-        for proc in list(self.init.machine.procs.values()):
-            if proc is not self.init and self.holds(proc):
+        first, self.init, self.ended = self.init, None, True
+        for proc in list(first.machine.procs.values()):
+            if proc is not first and self.holds(proc):
                 proc.machine.sigtoproc(proc, SIGKILL, SigInfo(SIGKILL, SI_KERNEL))
 
 
