@@ -202,6 +202,10 @@ class Context:
         if self.engine.live is self:
             self.engine.load_tls(self)
 
+    def reload_segments(self, selector: int) -> None:
+        """Load FS and GS anew where they hold `selector`, after its descriptor has changed."""
+        self.engine.reload_segments(self, selector)
+
     @property
     def fxsave(self) -> bytes:
         """The x87 and SSE state as FXSAVE stores it (512 bytes)."""

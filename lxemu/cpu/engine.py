@@ -305,6 +305,19 @@ class Engine:
         for bits in (64, 32):
             self._load(boot)
             self.templates[bits] = self._enter(bits)
+        self.segments_known = self._segments_known()
+
+    def _segments_known(self) -> bool:
+        """Return whether a saved context has segments in the form that private.py knows."""
+        selector = supervisor.USER_DS
+        expected = private.SegmentCache.of(selector, self.supervisor.descriptor(selector))
+        for reg, base_reg in ((uc.REG_FS, uc.REG_FS_BASE), (uc.REG_GS, uc.REG_GS_BASE)):
+            self.binding.write_reg(self.handle, reg, selector)
+            base = self.bases[base_reg]
+            if base is None or private.SegmentCache.read(self._saved(), base) != expected:
+                return False
+            self.binding.write_reg(self.handle, reg, 0)
+        return True
 
     def _enter(self, bits: int) -> bytes:
         self.q[16], self.q[4] = self.supervisor.prepare_entry(bits, _UNMAPPED)
@@ -457,6 +470,27 @@ class Engine:
             self.supervisor.enter_tls(ctx.tls)
             self.binding.write_reg(self.handle, reg, selector)
             self.supervisor.enter_tls(self._live_tls)
+
+    def reload_segments(self, ctx: Context, selector: int) -> None:
+        """Load FS and GS of `ctx` anew where they hold `selector`, whose descriptor has changed."""
+        if self.live is not ctx and self.segments_known and not selector & 4:
+            self._patch_segments(ctx, selector)
+            return
+        with self._borrow(ctx):
+            for reg in (uc.REG_FS, uc.REG_GS):
+                if self.binding.read_reg(self.handle, reg) & 0xFFFF == selector:
+                    loadable = self.supervisor.loadable(selector, ctx.tls, ctx.ldt)
+                    self.supervisor.enter_tls(ctx.tls)
+                    self.binding.write_reg(self.handle, reg, selector if loadable else 0)
+                    self.supervisor.enter_tls(self._live_tls)
+
+    def _patch_segments(self, ctx: Context, selector: int) -> None:
+        descriptor = ctx.tls[(selector >> 3) - supervisor.TLS_FIRST]
+        loaded = private.SegmentCache.of(selector if descriptor else 0, descriptor)
+        for base in self.bases.values():
+            assert base is not None
+            if private.SegmentCache.read(ctx.buf, base).selector == selector:
+                loaded.write(ctx.buf, base)
 
     def read_fpu(self, ctx: Context) -> bytes:
         """Return the x87 and SSE state of `ctx` as an FXSAVE image."""

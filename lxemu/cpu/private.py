@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from lxemu.cpu.binding import Binding
 
+    Buffer = bytes | ctypes.Array[ctypes.c_char]
+
 _WORDS = len(GPRS)
 _SCAN_UC = 0x4000  # bytes of uc_struct that are searched for the pointer to the CPU
 _SCAN_CPU = 0x20000  # bytes behind that pointer that are searched for the registers
@@ -96,6 +98,36 @@ def find_base(
         places.add(blob.index(pattern))
     binding.write_reg(handle, reg, 0)
     return places.pop() if len(places) == 1 else None
+
+
+class SegmentCache(NamedTuple):
+    """A segment register as a saved context has it, the selector 8 bytes before the base."""
+
+    selector: int
+    base: int
+    limit: int
+    flags: int
+
+    @staticmethod
+    def of(selector: int, descriptor: int) -> SegmentCache:
+        """Return what loading `selector` of a descriptor makes of the register."""
+        high = descriptor >> 32
+        limit = descriptor & 0xFFFF | high & 0xF0000
+        if high & 0x800000:
+            limit = limit << 12 | 0xFFF
+        return SegmentCache(selector, descriptor >> 16 & 0xFFFFFF | high & 0xFF000000, limit, high)
+
+    @staticmethod
+    def read(blob: Buffer, base: int) -> SegmentCache:
+        """Read the register whose base is at offset `base`."""
+        return SegmentCache(*_SEGMENT.unpack_from(blob, base - 8))
+
+    def write(self, blob: Buffer, base: int) -> None:
+        """Write it to where the base is at offset `base`."""
+        _SEGMENT.pack_into(blob, base - 8, *self)
+
+
+_SEGMENT = struct.Struct("<I4xQII")
 
 
 def search_exception_words(state: int, before: bytes, fault: bytes, software: bytes) -> BlobLayout:

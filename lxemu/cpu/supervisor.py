@@ -87,6 +87,11 @@ class Supervisor:
             self.phys.q[self._gdt + (_FRAME >> 3) + index] = value
         return BASE + offset, BASE + _FRAME
 
+    def descriptor(self, selector: int) -> int:
+        """Return the descriptor of a selector of the global table."""
+        word: int = self.phys.q[self._gdt + (selector >> 3)]
+        return word
+
     def enter_tls(self, tls: tuple[int, int, int]) -> None:
         """Put three descriptors where thread-local segments are."""
         for index, descriptor in enumerate(tls, self._gdt + TLS_FIRST):

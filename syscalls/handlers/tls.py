@@ -101,10 +101,7 @@ def set_entry(lwp: Lwp, desc: UserDesc) -> None:
     """Set one entry of a thread; segment registers that use it are loaded anew."""
     slot = slot_of(desc.entry)
     lwp.cpu.set_tls(slot, descriptor(desc))
-    selector = desc.entry << 3 | 3
-    for name in ("fs", "gs"):
-        if getattr(lwp.cpu, name) == selector:
-            setattr(lwp.cpu, name, selector)
+    lwp.cpu.reload_segments(desc.entry << 3 | 3)
 
 
 def check_child_tls(lwp: Lwp, tls: int) -> UserDesc | None:

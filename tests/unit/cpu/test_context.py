@@ -300,3 +300,21 @@ def test_cpuid_for_the_kernel_is_what_programs_see(rig):
     assert b"".join(rig.engine.cpuid[0][i].to_bytes(4, "little") for i in (1, 3, 2)) == (
         b"AuthenticAMD"
     )
+
+
+@pytest.mark.parametrize("selector", [0x63, 0x6B])
+def test_segments_of_a_saved_context_are_reloaded_as_the_processor_does(rig, selector):
+    lwp = rig.lwp(b"\xcc", 32)
+    other, slot = lwp.cpu, (selector >> 3) - 12
+    other.set_tls(slot, 0x12CF_F300_3456_FFFF)
+    other.fs = other.gs = selector
+    other.set_tls(slot, 0x0040_F378_9ABC_0123)
+    other.reload_segments(selector)
+    quick = bytes(other.buf.raw)
+    other.fs = other.gs = selector  # by way of the engine
+
+    assert other.gs_base == 0x00789ABC
+    assert quick == bytes(other.buf.raw)
+    other.set_tls(slot, 0)
+    other.reload_segments(selector)
+    assert (other.fs, other.gs) == (0, 0)

@@ -28,6 +28,9 @@ class Context:
         tls[slot] = descriptor
         self.tls = tuple(tls)
 
+    def reload_segments(self, selector):
+        """The bases are not modelled."""
+
     def set_return(self, value):
         self.ret = value
 
