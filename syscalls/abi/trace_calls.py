@@ -13,7 +13,7 @@ from lxemu.kernel.errno import KernelError
 from syscalls import records as rec
 from syscalls.signum import lx_signal_name
 
-from . import trace_net
+from . import trace_ipc, trace_net
 from . import trace_records as records
 from . import trace_text as text
 from .model import LP64
@@ -693,6 +693,7 @@ SPECIAL: Final[dict[str, Callable[[Call, Param, bool], Answer]]] = {
     "ioctl": ioctl,
     "prctl": prctl,
     **trace_net.SPECIAL,
+    **trace_ipc.SPECIAL,
 }
 
 #: Arguments that belong behind all others and are known at the end only; the text begins with

@@ -377,6 +377,34 @@ def user_desc(v: r.UserDesc) -> str:
     )
 
 
+def mq_attr(v: Any) -> str:
+    """Write a struct mq_attr."""
+    flags = "O_NONBLOCK" if v.flags == 0o4000 else str(v.flags)
+    if v.flags not in (0, 0o4000):
+        flags = f"{v.flags:#x} /* O_??? */"
+    return (
+        f"{{mq_flags={flags}, mq_maxmsg={v.maxmsg}, mq_msgsize={v.msgsize}, "
+        f"mq_curmsgs={v.curmsgs}}}"
+    )
+
+
+_NOTIFY: Final = {0: "SIGEV_SIGNAL", 1: "SIGEV_NONE", 2: "SIGEV_THREAD"}
+
+
+def mq_event(v: Any) -> str:
+    """Write the sigevent of mq_notify, whose number is a signal only where it asks for one."""
+    number = v.value & 0xFFFFFFFF
+    number -= (number & 0x80000000) << 1
+    notify = _NOTIFY.get(v.notify, f"{v.notify:#x} /* SIGEV_??? */")
+    signo = str(v.signo)
+    if v.notify in (0, 2) and 0 < v.signo <= 64:
+        signo = lx_signal_name(v.signo)
+    return (
+        f"{{sigev_value={{sival_int={number}, sival_ptr={text.pointer(v.value)}}}, "
+        f"sigev_signo={signo}, sigev_notify={notify}}}"
+    )
+
+
 #: Record name -> its text.
 TEXT: Final[dict[str, Callable[[Any], str]]] = {
     "Stat": stat,
@@ -410,6 +438,8 @@ TEXT: Final[dict[str, Callable[[Any], str]]] = {
     "CloneArgs": clone_args,
     "UserDesc": user_desc,
     "Sigevent": sigevent,
+    "MqAttr": mq_attr,
+    "MqEvent": mq_event,
 }
 
 
