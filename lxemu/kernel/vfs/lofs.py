@@ -21,7 +21,7 @@ from weakref import ref
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm.pagecache import PageCache
-from lxemu.kernel.vfs import host
+from lxemu.kernel.vfs import host, lofsxattr
 from lxemu.kernel.vfs.fcntl import FREAD, FWRITE
 from lxemu.kernel.vfs.host import host_error, host_vattr, process_devices
 from lxemu.kernel.vfs.hostfd import FdCache, close_quietly
@@ -344,7 +344,7 @@ class LofsNode(Vnode):
         if self.lofs.meta is not None and mask & (AT_MODE | AT_UID | AT_GID):
             self._record(self.lofs.meta, st, mask, attr)
             mask &= ~(AT_MODE | AT_UID | AT_GID)
-        with self._reached() as path:
+        with self.reached() as path:
             if mask & (AT_UID | AT_GID):
                 uid = attr.uid if mask & AT_UID else -1
                 gid = attr.gid if mask & AT_GID else -1
@@ -357,7 +357,7 @@ class LofsNode(Vnode):
                 os.utime(path, ns=(atime, mtime))
 
     @contextmanager
-    def _reached(self) -> Iterator[bytes]:
+    def reached(self) -> Iterator[bytes]:
         """Give a path of the host's that leads to just this file, whatever it is and is called.
 
         It is that of a descriptor: the one way to a file that may not be opened, or has no name.
@@ -371,10 +371,17 @@ class LofsNode(Vnode):
 
     def host_chmod(self, mode: int) -> None:
         """Set the permission bits of the host's file. Raises OSError."""
-        with self._reached() as path:
+        with self.reached() as path:
             os.chmod(path, mode)
 
-    def _record(self, index: MetaIndex, st: os.stat_result, mask: int, attr: Vattr) -> None:
+    def _record(
+        self,
+        index: MetaIndex,
+        st: os.stat_result,
+        mask: int,
+        attr: Vattr,
+        xattrs: tuple[tuple[bytes, bytes], ...] | None = None,
+    ) -> None:
         """Change mode or owner in the index, and the host's mode as far as it can follow."""
         name, dirfd = self.where()
         old = index.get(self.key, name, dirfd)
@@ -386,7 +393,7 @@ class LofsNode(Vnode):
             attr.uid if mask & AT_UID else shown.st_uid,
             attr.gid if mask & AT_GID else shown.st_gid,
             old.rdev if old is not None else 0,
-            old.xattrs if old is not None else (),
+            xattrs if xattrs is not None else old.xattrs if old is not None else (),
         )
         self.apply(index, st, meta)
 
@@ -402,6 +409,31 @@ class LofsNode(Vnode):
             self.host_chmod(mode)
         if not needed:
             index.drop(self.key)
+
+    def record(self, *, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Change the attributes that the index holds. Raises ENOSPC, EIO."""
+        index = self.lofs.meta
+        assert index is not None
+        try:
+            self._record(index, self.raw_stat(), 0, Vattr(), xattrs)
+        except OSError as err:
+            raise host_error(err) from None
+
+    def getxattr(self, name: bytes) -> bytes:
+        """Return an attribute; raises ENODATA, EOPNOTSUPP."""
+        return lofsxattr.getxattr(self, name)
+
+    def setxattr(self, name: bytes, value: bytes, *, create: bool, replace: bool) -> None:
+        """Set an attribute; raises EEXIST, ENODATA, EOPNOTSUPP, ENOSPC."""
+        lofsxattr.setxattr(self, name, value, create=create, replace=replace)
+
+    def removexattr(self, name: bytes) -> None:
+        """Remove an attribute; raises ENODATA, EOPNOTSUPP."""
+        lofsxattr.removexattr(self, name)
+
+    def listxattr(self) -> list[bytes]:
+        """Return the names of all attributes."""
+        return lofsxattr.listxattr(self)
 
     def readlink(self) -> bytes:
         """Return the target of a symbolic link, never followed here."""

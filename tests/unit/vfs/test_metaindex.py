@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from lxemu.kernel.cred import Cred
+from lxemu.kernel.errno import KernelError
 from lxemu.kernel.vfs.lofs import Lofs
 from lxemu.kernel.vfs.metaindex import HEADER, Meta, MetaIndex, index_paths, open_index
 from lxemu.kernel.vfs.mount import MountTable
@@ -60,6 +61,32 @@ def test_what_the_host_can_say_takes_no_record(top, phys):
     assert not os.path.exists(next(index_paths(os.fsencode(top))))
     assert stat.S_IMODE((top / "base" / "f").stat().st_mode) == 0o640
     world.close()
+
+
+def test_attributes_are_the_hosts_or_the_indexs(top, phys):
+    world = mount(top, phys)
+    world.open(b"f", "wronly|creat")
+    node = world.name(b"f").vnode
+    node.setxattr(b"user.a", b"on the host", create=False, replace=False)
+    node.setxattr(b"trusted.b", b"in the index", create=True, replace=False)
+    assert os.listxattr(top / "base" / "f") == ["user.a"]
+    world.close()
+    again = mount(top, phys)
+    node = again.name(b"f").vnode
+    assert (node.getxattr(b"user.a"), node.getxattr(b"trusted.b")) == (
+        b"on the host",
+        b"in the index",
+    )
+    assert node.listxattr() == [b"user.a", b"trusted.b"]
+    with pytest.raises(KernelError, match="EEXIST"):
+        node.setxattr(b"trusted.b", b"", create=True, replace=False)
+    node.removexattr(b"trusted.b")
+    node.removexattr(b"user.a")
+    for name in (b"user.a", b"trusted.b"):
+        with pytest.raises(KernelError, match="ENODATA"):
+            node.getxattr(name)
+    assert node.listxattr() == []
+    again.close()
 
 
 def test_files_of_the_host_user_are_shown_as_the_guests(top, phys):
