@@ -28,9 +28,11 @@ from lxemu.kernel.vfs.vnode import (
     VDIR,
     VEXEC,
     VFIFO,
+    VFS_NOATIME,
     VFS_NODEVICES,
     VFS_NOEXEC,
     VFS_RDONLY,
+    VFS_STRICTATIME,
     VLNK,
     VREAD,
     VREG,
@@ -174,6 +176,19 @@ def vn_open(
     return open_name(name, flags, cred, created=created)
 
 
+#: The file layer's O_NOATIME and the VFS_ flags of a place are different bits.
+_ATIME = f.O_NOATIME | VFS_NOATIME | VFS_STRICTATIME
+
+
+def _atime_file(flags: int, place: int) -> type[File]:
+    """Return the kind of open file for how access times are to be kept."""
+    from lxemu.kernel.vfs.atime import QuietFile, StrictFile
+
+    if flags & f.O_NOATIME or place & VFS_NOATIME:
+        return QuietFile
+    return StrictFile if place & VFS_STRICTATIME else File
+
+
 def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> File:
     """Open a located file: the second half of open(2), and all of it for a magic link or handle.
 
@@ -202,7 +217,10 @@ def open_name(name: Name, flags: int, cred: Cred, *, created: bool = False) -> F
             check_changeable(vnode, appending=flags & (f.O_APPEND | f.O_TRUNC) == f.O_APPEND)
         if flags & f.O_NOATIME and not is_owner(vnode, cred):
             raise KernelError(Errno.EPERM)
-    file = File(vnode, name, flags & ~_OPEN_ONLY | f.open_mode(flags), cred)
+    opened = File
+    if (flags | name.flags) & _ATIME and vtype == VREG:
+        opened = _atime_file(flags, name.flags)
+    file = opened(vnode, name, flags & ~_OPEN_ONLY | f.open_mode(flags), cred)
     if vtype == VREG:
         file.created = created
         _open_regular(file, flags, created)

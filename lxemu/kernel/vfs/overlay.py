@@ -306,6 +306,15 @@ class OvlNode(Vnode):
         """The flags of the real file."""
         return self.real.iflags
 
+    def get_atime(self) -> int:
+        """Return the access time of the real file."""
+        return self.real.get_atime()
+
+    def set_atime(self, when: int) -> None:
+        """Set the access time of the real file, if it is the overlay's own."""
+        if self.upper is not None:
+            self.upper.set_atime(when)
+
     def set_iflags(self, flags: int) -> None:
         """Set flags of the upper file."""
         self.copy_up().set_iflags(flags)

@@ -207,6 +207,14 @@ class TmpNode(Vnode):
         if want & ~(mode & mode >> 3 & mode >> 6):
             super().access(want, cred)
 
+    def get_atime(self) -> int:
+        """Return the access time."""
+        return self.atime
+
+    def set_atime(self, when: int) -> None:
+        """Set the access time."""
+        self.atime = when
+
     def set_iflags(self, flags: int) -> None:
         """Set the FL_* bits."""
         self.iflags = flags

@@ -254,6 +254,13 @@ class Vnode(ABC):
         """
         raise KernelError(Errno.EPERM)
 
+    def get_atime(self) -> int:
+        """Return the access time where reading changes it, 0 elsewhere."""
+        return 0
+
+    def set_atime(self, when: int) -> None:
+        """Set the access time and nothing else, where there is one to keep."""
+
     def set_iflags(self, flags: int) -> None:
         """Set the FL_* bits; the caller has checked the permission. Raises ENOTTY."""
         raise KernelError(Errno.ENOTTY)
