@@ -274,7 +274,7 @@ class _Entries:
             b"cmdline": self.text(lambda: pidtext.cmdline(proc)),
             b"stat": self.text(lambda: pidtext.stat(proc, lwp, whole=whole, pids=pids)),
             b"statm": self.text(lambda: pidtext.statm(proc)),
-            b"maps": self.text(lambda: maps.maps(proc), guarded=True),
+            b"maps": lambda ino: _maps_file(vfs, proc, ino),
             b"mem": lambda ino: MemFile(vfs, proc, ino),
             b"pagemap": lambda ino: PageMapFile(vfs, proc, ino),
             b"cwd": self.jump(lambda: fs.cwd if (fs := pidtext.fs_of(proc)) else None),
@@ -323,6 +323,12 @@ class PidDir(PidNode):
                 store=lambda data: pidtext.set_core_filter(proc, data),
             ),
         }
+
+
+def _maps_file(vfs: PseudoVfs, proc: Proc, nodeid: int) -> Vnode:
+    from syscalls.fs.mapsquery import MapsText
+
+    return MapsText(vfs, proc, lambda: maps.maps(proc), 0o444, nodeid, guarded=True)
 
 
 def _cgroup(proc: Proc) -> bytes:
