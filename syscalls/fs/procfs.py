@@ -142,6 +142,7 @@ def fill_root(root: ProcRoot, machine: Any) -> None:
     for name, make in proctext.DYNAMIC.items():
         root.text(name, _of_machine(make, machine))
     root.text(b"filesystems", fstypes.listing)
+    root.text(b"locks", _of_machine(_locks, machine))
     _fill_sys(root.directory(b"sys"), machine)
     from syscalls.fs import procipc
 
@@ -151,6 +152,12 @@ def fill_root(root: ProcRoot, machine: Any) -> None:
     root.directory(b"fs")
     tty = root.directory(b"tty")
     tty.text(b"drivers", _constant(proctext.TTY_DRIVERS))
+
+
+def _locks(machine: Any) -> bytes:
+    from syscalls.fs.locktext import locks
+
+    return locks(machine)
 
 
 def _constant(text: bytes) -> Callable[[], bytes]:

@@ -336,7 +336,6 @@ FIXED: dict[bytes, bytes] = {
     b"consoles": b"hvc0                 -W- (EC  p  )  229:0\n",
     b"dma": b"",
     b"interrupts": b"           CPU0       \n",
-    b"locks": b"",
     b"misc": b"",
 }
 
