@@ -59,6 +59,11 @@ _ST_FLAGS = (
 )
 
 
+def magic_of(name: str) -> int:
+    """Return the f_type of the kernel's name of a file system."""
+    return LX_MAGIC.get(name, LX_EXT2_MAGIC)
+
+
 def _statfs(name: Name) -> Statfs:
     st = name.vnode.vfs.statvfs()
     flags = LX_ST_VALID
@@ -66,7 +71,7 @@ def _statfs(name: Name) -> Statfs:
         if name.flags & ours:
             flags |= lx
     return Statfs(
-        type=LX_MAGIC.get(st.basetype, LX_EXT2_MAGIC),
+        type=magic_of(st.basetype),
         bsize=st.bsize,
         blocks=st.blocks,
         bfree=st.bfree,

@@ -109,6 +109,11 @@ def attributes(flags: int) -> int:
     return found
 
 
+def attributes_of(flags: int) -> int:
+    """Return the MOUNT_ATTR_ flags that VFS_ flags of a mount are shown as."""
+    return sum(lx for lx, ours in _ATTRS if flags & ours)
+
+
 # -- trees ----------------------------------------------------------------------------------------
 
 

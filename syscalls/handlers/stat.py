@@ -120,6 +120,8 @@ LX_STATX_RESERVED = 0x80000000
 LX_STATX_BASIC = 0x7FF
 LX_STATX_BTIME = 0x800
 LX_STATX_MNT_ID = 0x1000
+LX_STATX_MNT_ID_UNIQUE = 0x4000
+LX_MNT_ID_OFFSET = 1 << 31
 LX_STATX_ATTR_MOUNT_ROOT = 0x2000
 #: Compressed, immutable, append, nodump, encrypted, automount, mount root, verity, dax: the mask
 #: says which attributes the file system could report.
@@ -144,16 +146,17 @@ def statx(
     if cred.space is not None:
         uid, gid = cred.space.uid_inside(attr.uid), cred.space.gid_inside(attr.gid)
         attr = attr._replace(uid=uid, gid=gid)
-    statxbuf.put(_statx(name, attr))
+    statxbuf.put(_statx(name, attr, mask))
     return 0
 
 
-def _statx(name: Name, attr: Vattr) -> Statx:
+def _statx(name: Name, attr: Vattr, wanted: int) -> Statx:
     mount, vnode = name.mount, name.vnode
     is_root = mount is not None and mount.root is name
+    unique = wanted & LX_STATX_MNT_ID_UNIQUE
     valid = LX_STATX_BASIC | (LX_STATX_BTIME if attr.btime else 0)
     return Statx(
-        mask=valid | (LX_STATX_MNT_ID if mount is not None else 0),
+        mask=valid | (0 if mount is None else unique or LX_STATX_MNT_ID),
         blksize=attr.blksize,
         attributes=(LX_STATX_ATTR_MOUNT_ROOT if is_root else 0) | vnode.iflags & _SHOWN_FLAGS,
         nlink=attr.nlink,
@@ -170,7 +173,7 @@ def _statx(name: Name, attr: Vattr) -> Statx:
         mtime=attr.mtime,
         rdev=attr.rdev,
         dev=attr.fsid,
-        mnt_id=mount.id if mount is not None else 0,
+        mnt_id=0 if mount is None else mount.id + (LX_MNT_ID_OFFSET if unique else 0),
     )
 
 

@@ -220,6 +220,7 @@ TERMIO: Final = Layout(
 )
 INOTIFY_EVENT: Final = Layout(r.InotifyEvent, wd=I32, mask=U32, cookie=U32, len=U32)
 MOUNT_ATTR: Final = Layout(r.MountAttr, attr_set=U64, attr_clr=U64, propagation=U64, userns_fd=U64)
+MNT_ID_REQ: Final = Layout(r.MntIdReq, size=U32, spare=U32, mnt_id=U64, param=U64, mnt_ns_id=U64)
 FILE_HANDLE: Final = Layout(r.FileHandle, handle_bytes=U32, handle_type=I32)
 SELECT_ARGS: Final = Layout(
     r.SelectArgs, nfds=LONG, readfds=PTR, writefds=PTR, exceptfds=PTR, timeout=PTR
@@ -254,6 +255,7 @@ DEFAULTS: Final[dict[Any, Any]] = {
     r.InotifyEvent: INOTIFY_EVENT,
     r.FileHandle: FILE_HANDLE,
     r.MountAttr: MOUNT_ATTR,
+    r.MntIdReq: MNT_ID_REQ,
     r.SelectArgs: SELECT_ARGS,
     r.Sigset6: SIGSET6,
 }

@@ -206,6 +206,16 @@ class MountAttr(NamedTuple):
     userns_fd: int
 
 
+class MntIdReq(NamedTuple):
+    """What statmount(2) and listmount(2) are asked."""
+
+    size: int
+    spare: int
+    mnt_id: int
+    param: int
+    mnt_ns_id: int
+
+
 class SelectArgs(NamedTuple):
     """The one argument of the old i386 select(2)."""
 

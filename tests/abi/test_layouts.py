@@ -225,6 +225,7 @@ SIZES = {
     ("process.MMAP_ARGS", 32): 24,
     ("file.SELECT_ARGS", 32): 20,
     ("file.MOUNT_ATTR", 32): 32,
+    ("file.MNT_ID_REQ", 64): 32,
     ("process.RLIMIT_OLD", 32): 8,
     ("time.TIMESPEC_PAIR64", 32): 32,
 }
