@@ -165,7 +165,8 @@ def test_python_spawns_on_a_terminal_of_the_guest(start):
 def test_busybox_vi_edits_and_saves(start, tmp_path, abi):
     text = tmp_path / "text"
     text.write_text("one\ntwo\nthree\n")
-    vi = start(busybox(abi), "vi", text, volume=True)
+    # By a short name: a status line wider than the terminal would ask for a key.
+    vi = start(busybox(abi), "vi", "text", volume=True)
     vi.expect_exact("three")
     # Down, and a line less; a new line at the end; a change in the first line.
     type_slowly(vi, "jddjonew line\x1b", "1Gxi<\x1b", ":wq\r")
@@ -179,7 +180,7 @@ def test_busybox_vi_edits_and_saves(start, tmp_path, abi):
 def test_vi_edits_and_saves_on_a_terminal_of_the_guest(start, tmp_path):
     text = tmp_path / "text"
     text.write_text("one\ntwo\n")
-    vi = start("script", "-qec", f"{busybox('x86_64')} vi {text}", "/dev/null", volume=True)
+    vi = start("script", "-qec", f"{busybox('x86_64')} vi text", "/dev/null", volume=True)
     vi.expect_exact("two")
     type_slowly(vi, "jAand more\x1b", ":wq\r")
     vi.expect(pexpect.EOF)
