@@ -597,8 +597,9 @@ class Machine:
         """Return what is still held after the run, one line each; empty when all is given back."""
         return find_leaks(self)
 
-    def close(self) -> None:
-        """Give the host's resources back."""
+    def close(self) -> list[str]:
+        """Give the host's resources back; return a line for each mount that could not be saved."""
+        lost: list[str] = []
         if self.host_signals is not None:
             self.host_signals.close()
         if self.console is not None:
@@ -609,11 +610,17 @@ class Machine:
         stack = getattr(self, "netstack", None)
         if stack is not None:
             stack.close()
-        if self.zone.mounts is not None:
+        root = self.zone.root
+        if self.zone.mounts is not None and root is not None:
             for mount in self.zone.mounts:
-                mount.vfs.unmount()
+                try:
+                    mount.vfs.unmount()
+                except KernelError as error:
+                    where = os.fsdecode(mount.path(root))
+                    lost.append(f"{where}: data could not be written back: {error.errno.name}")
         self.engine.close()
         self.phys.close()
+        return lost
 
 
 def _seeded(seed: int | None) -> Random | None:

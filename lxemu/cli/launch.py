@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_CANNOT_EXECUTE = 126
 EXIT_NOT_FOUND = 127
 EXIT_SOFTWARE = 70
+EXIT_IOERR = 74
 X_OK = 1
 
 #: What a shell says, by errno; anything else is said by its name.
@@ -67,9 +68,14 @@ def launch(request: Request, tracer: Tracer | None = None) -> int:
     try:
         if tracer is not None:
             tracer.install(machine)
-        return _run(machine, request, program)
-    finally:
+        status = _run(machine, request, program)
+    except BaseException:
         machine.close()
+        raise
+    for line in machine.close():
+        _complain(line, EXIT_IOERR)
+        status = status or EXIT_IOERR
+    return status
 
 
 def _run(machine: Machine, request: Request, program: bytes) -> int:

@@ -293,3 +293,27 @@ def test_stats_file_is_json(tmp_path: Path):
     outcome = cli("run", "--stats-file", tmp_path / "no" / "x", HELLO, cwd=tmp_path)
     assert outcome.status == 70
     assert outcome.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_full_host_disk_is_told_in_one_line(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    script = (
+        "import mmap\n"
+        "f = open('/m/full', 'w+b'); f.truncate(1 << 20); m = mmap.mmap(f.fileno(), 1 << 20)\n"
+        "for at in range(0, 1 << 20, 4096): m[at] = 1\n"
+        "open('/m/other', 'w').write('whole')\n"
+        "try: open('/tmp/more', 'wb').write(open('/m/full', 'rb').read())\n"
+        "finally: print('alive', flush=True)\n"
+    )
+    try:
+        outcome = cli("run", "-v", f"{disk}:/m", "python3", "-S", "-c", script, cwd=tmp_path)
+        assert (outcome.status, outcome.stdout) == (74, b"alive\n"), outcome.stderr
+        assert outcome.stderr == b"lxemu: /m: data could not be written back: ENOSPC\n"
+        assert (disk / "other").read_text() == "whole"
+    finally:
+        subprocess.run(["umount", disk], check=False)

@@ -160,21 +160,33 @@ class Lofs(Vfs):
         return not self.readonly
 
     def sync(self) -> None:
-        """Write dirty mapped pages to the host, and the index."""
+        """Write dirty mapped pages to the host, and the index.
+
+        One file that the host does not take (ENOSPC, EIO) does not keep the others from it; the
+        first error is raised at the end.
+        """
+        failure: KernelError | None = None
         if self.meta is not None:
             self.meta.sync()
         for known in list(self.nodes.values()):
             node = known()
             if isinstance(node, LofsFile):
-                node.flush()
+                try:
+                    node.flush()
+                except KernelError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
 
     def unmount(self) -> None:
-        """Write back and close every descriptor."""
-        self.sync()
-        self.fds.clear()
-        self._top.drop()
-        if self.meta is not None:
-            self.meta.close()
+        """Write back and close every descriptor; raises what the host would not take."""
+        try:
+            self.sync()
+        finally:
+            self.fds.clear()
+            self._top.drop()
+            if self.meta is not None:
+                self.meta.close()
 
     def check_writable(self) -> None:
         """Raise EROFS on a read-only view."""
