@@ -43,7 +43,7 @@ def lwp():
     wake.mutexes = {}
     lwp.machine = SimpleNamespace(uwait=wake, as_shared=lambda _proc: False)
     lwp.proc.lwps = [lwp, object()]
-    lwp.tid = 77
+    lwp.tid = lwp.vtid = 77
     lwp.robust_list = (0, 0)
     lwp.clear_child_tid = 0
     yield lwp
