@@ -27,8 +27,6 @@ from lxemu.loader.exec import EXECSW
 from syscalls import rseq, sigframe32, sigframe64
 from syscalls.errno import ERRNO_OUT
 from syscalls.exec_stack import LxProcData, write_stack
-from syscalls.handlers.robust import release_futexes, wake_shared
-from syscalls.handlers.sched_ import LX_SCHED_RESET_ON_FORK, reset_on_fork
 from syscalls.sigframe import force_segv
 from syscalls.signum import FROM_LX, sigset_to_lx
 from syscalls.vdso import Vdso, Vvar
@@ -238,12 +236,17 @@ class LxBrand:
     def forklwp(self, old: Lwp, new: Lwp) -> None:
         """Give the new lwp what it inherits; segment bases came with its context."""
         new.brand_data = old.brand_data
-        if old.sched_policy & LX_SCHED_RESET_ON_FORK:
+        if old.sched_policy:
+            from syscalls.handlers.sched_ import reset_on_fork
+
             reset_on_fork(new)
 
     def lwp_exit(self, lwp: Lwp) -> None:
         """Let go of what the lwp holds in user memory: locks, then its id (mm_release)."""
-        release_futexes(lwp)
+        if lwp.robust_list[0] or lwp.machine.uwait.mutexes:
+            from syscalls.handlers.robust import release_futexes
+
+            release_futexes(lwp)
         addr = lwp.clear_child_tid
         if addr:
             lwp.clear_child_tid = 0
@@ -251,7 +254,7 @@ class LxBrand:
                 return
             try:
                 lwp.as_.store_u32(addr, 0)
-                wake_shared(lwp, addr)
+                lwp.machine.uwait.wake(lwp.as_.futex_key(addr, True), 1)
             except KernelError:
                 return
 

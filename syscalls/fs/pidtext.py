@@ -13,7 +13,6 @@ from lxemu.kernel.sched import TS_ONPROC, TS_RUN
 from lxemu.kernel.signal import SIG_DFL, SIG_IGN, SigQueue
 from syscalls.caps import caps_of_privs
 from syscalls.fs.proctext import TICK_NS
-from syscalls.seccomp import count_of, mode_of
 from syscalls.signum import TO_LX, sigset_to_lx
 
 if TYPE_CHECKING:
@@ -42,6 +41,13 @@ def image(proc: Proc, member: str) -> int:
 def fs_of(proc: Proc) -> FsCtx | None:
     """Return the directories of a process; the kernel's own init has none."""
     return getattr(proc, "fs", None)
+
+
+def owner_of(proc: Proc) -> tuple[int, int]:
+    """Return who owns the files of a process: root's if it is not dumpable."""
+    if not proc.dumpable:
+        return 0, 0
+    return proc.cred.euid, proc.cred.egid
 
 
 def main_lwp(proc: Proc) -> Lwp | None:
@@ -251,8 +257,7 @@ def status(proc: Proc, lwp: Lwp | None, pids: PidSpace | None = None) -> bytes:
         f"CapBnd:\t{caps_of_privs(cred.bounding):016x}",
         f"CapAmb:\t{caps_of_privs(cred.ambient):016x}",
         f"NoNewPrivs:\t{int(cred.no_new_privs)}",
-        f"Seccomp:\t{mode_of(leader) if leader is not None else 0}",
-        f"Seccomp_filters:\t{count_of(leader) if leader is not None else 0}",
+        *_status_filters(leader),
         "Speculation_Store_Bypass:\tnot vulnerable",
         "SpeculationIndirectBranch:\tunknown",
         "Cpus_allowed:\t1",
@@ -264,6 +269,13 @@ def status(proc: Proc, lwp: Lwp | None, pids: PidSpace | None = None) -> bytes:
     ]
     name = _escape_comm(_comm(proc, leader))
     return b"Name:\t" + name + b"\n" + ("\n".join(lines) + "\n").encode()
+
+
+def _status_filters(lwp: Lwp | None) -> tuple[str, str]:
+    from syscalls.seccomp import count_of, mode_of
+
+    mode, count = (mode_of(lwp), count_of(lwp)) if lwp is not None else (0, 0)
+    return f"Seccomp:\t{mode}", f"Seccomp_filters:\t{count}"
 
 
 def _status_signals(proc: Proc, lwp: Lwp | None) -> list[str]:

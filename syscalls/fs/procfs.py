@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lxemu.kernel.aio import requests_made
 from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel.pidspace import PID_MAX
 from lxemu.kernel.vfs.vnode import VDIR, Dirent, Vnode
 from syscalls.caps import LX_CAP_LAST
-from syscalls.fs import fstypes, procsysnet, proctext
+from syscalls.fs import procsysnet, proctext
 from syscalls.fs.pseudo import (
     ROOT_NODEID,
     PseudoDir,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 #: Cookies of processes start here; what is there always comes first.
 _PID_COOKIE = 1000
-PID_MAX = 32768
 _INT = 0x7FFFFFFF
 
 
@@ -141,7 +140,7 @@ def fill_root(root: ProcRoot, machine: Any) -> None:
         root.text(name, _constant(text))
     for name, make in proctext.DYNAMIC.items():
         root.text(name, _of_machine(make, machine))
-    root.text(b"filesystems", fstypes.listing)
+    root.text(b"filesystems", _filesystems)
     root.text(b"locks", _of_machine(_locks, machine))
     _fill_sys(root.directory(b"sys"), machine)
     from syscalls.fs import procipc
@@ -265,7 +264,7 @@ def _fill_sys(sys_dir: PseudoDir, machine: Any) -> None:
     assert isinstance(files, PseudoDir)
     files.add(b"lease-break-time", _ZoneNumber(files.vfs, zone, "lease_break_time"))
     procipc.fill_limits(files.directory(b"mqueue"), machine, procipc.MQUEUE)
-    files.text(b"aio-nr", lambda: b"%d\n" % requests_made(zone))
+    files.text(b"aio-nr", lambda: _aio_requests(zone))
     files.add(b"aio-max-nr", _ZoneNumber(files.vfs, zone, "aio_max_requests"))
     watches = files.directory(b"inotify")
     for name in (b"max_queued_events", b"max_user_instances", b"max_user_watches"):
@@ -337,6 +336,18 @@ class _ZoneNumber(TextFile):
         if not self._low <= value <= self._high:
             raise KernelError(Errno.EINVAL)
         setattr(self._zone, self._member, value)
+
+
+def _filesystems() -> bytes:
+    from syscalls.fs.fstypes import listing
+
+    return listing()
+
+
+def _aio_requests(zone: Any) -> bytes:
+    from lxemu.kernel.aio import requests_made
+
+    return b"%d\n" % requests_made(zone)
 
 
 def _uuid(machine: Any) -> bytes:

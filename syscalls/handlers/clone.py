@@ -6,49 +6,53 @@ is that of copy_process (Linux kernel/fork.c).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lxemu.kernel.cpulimit import watch_cpu_limit
 from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.fork import ForkSpec, cfork
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.pidspace import shown_pid
+from lxemu.kernel.pidspace import PID_MAX, shown_pid
 from lxemu.kernel.resgroup import ResGroup
 from lxemu.kernel.signal import SIGCHLD
 from lxemu.kernel.vfs.vnode import VWRITE
 from syscalls.abi import CloneFlags, In, Pid, Ptr, Size, ULong, syscall
-from syscalls.handlers.namespace import new_views
-from syscalls.handlers.pidfd import open_desc
+from syscalls.cloneflags import (
+    LX_CLONE_CHILD_CLEARTID,
+    LX_CLONE_CHILD_SETTID,
+    LX_CLONE_CLEAR_SIGHAND,
+    LX_CLONE_DETACHED,
+    LX_CLONE_FILES,
+    LX_CLONE_FS,
+    LX_CLONE_INTO_CGROUP,
+    LX_CLONE_NEW_ANY,
+    LX_CLONE_NEWNS,
+    LX_CLONE_NEWPID,
+    LX_CLONE_NEWUSER,
+    LX_CLONE_PARENT,
+    LX_CLONE_PARENT_SETTID,
+    LX_CLONE_PIDFD,
+    LX_CLONE_PTRACE,
+    LX_CLONE_SETTLS,
+    LX_CLONE_SIGHAND,
+    LX_CLONE_THREAD,
+    LX_CLONE_UNTRACED,
+    LX_CLONE_VFORK,
+    LX_CLONE_VM,
+    LX_CSIGNAL,
+)
 from syscalls.handlers.tls import check_child_tls, set_child_tls
 from syscalls.records.process import CloneArgs
 from syscalls.signum import FROM_LX
 
-LX_CSIGNAL = 0xFF
-LX_CLONE_VM = 0x100
-LX_CLONE_FS = 0x200
-LX_CLONE_FILES = 0x400
-LX_CLONE_SIGHAND = 0x800
-LX_CLONE_PIDFD = 0x1000
-LX_CLONE_PTRACE = 0x2000
-LX_CLONE_VFORK = 0x4000
-LX_CLONE_PARENT = 0x8000
-LX_CLONE_THREAD = 0x10000
-LX_CLONE_NEWNS = 0x20000
-LX_CLONE_SYSVSEM = 0x40000
-LX_CLONE_SETTLS = 0x80000
-LX_CLONE_PARENT_SETTID = 0x100000
-LX_CLONE_CHILD_CLEARTID = 0x200000
-LX_CLONE_DETACHED = 0x400000
-LX_CLONE_UNTRACED = 0x800000
-LX_CLONE_CHILD_SETTID = 0x1000000
-LX_CLONE_NEWUSER = 0x10000000
-LX_CLONE_NEWPID = 0x20000000
-LX_CLONE_CLEAR_SIGHAND = 0x100000000
-LX_CLONE_INTO_CGROUP = 0x200000000
+if TYPE_CHECKING:
+    from lxemu.kernel.nsops import NewViews
+
 
 _THREAD_SHARES = LX_CLONE_VM | LX_CLONE_FS | LX_CLONE_FILES | LX_CLONE_SIGHAND
 #: Size of the argument from the member `cgroup` on (CLONE_ARGS_SIZE_VER2).
 _SIZE_WITH_CGROUP = 88
-PID_MAX = 32768
 #: A stack must end below this in either ABI (access_ok).
 _STACK_MAX = 0x7FFFFFFFF000
 #: Legacy flags plus the two that only clone3 takes.
@@ -70,7 +74,7 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
     ns = lwp.proc.ns
     if flags & LX_CLONE_THREAD and ns is not None and ns.children not in (None, lwp.proc.pidspace):
         raise KernelError(Errno.EINVAL)
-    views = new_views(lwp, flags)
+    views = _new_views(lwp, flags) if flags & LX_CLONE_NEW_ANY else None
 
     def prepare(new: Lwp) -> None:
         if flags & LX_CLONE_CHILD_CLEARTID:
@@ -86,8 +90,7 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
         if flags & LX_CLONE_PARENT_SETTID:
             _store_tid(lwp, args.parent_tid, shown_pid(lwp, new.tid))
         if flags & LX_CLONE_PIDFD:
-            thread = new if flags & LX_CLONE_THREAD else None
-            lwp.as_.store_u32(args.pidfd, open_desc(lwp, new.proc, thread))
+            _store_desc(lwp, args.pidfd, new, thread=bool(flags & LX_CLONE_THREAD))
 
     stack = args.stack + args.stack_size
     spec = ForkSpec(
@@ -109,6 +112,19 @@ def do_clone(lwp: Lwp, args: CloneArgs, group: ResGroup | None = None) -> int:
         prepare=prepare,
     )
     return cfork(lwp, spec).tid
+
+
+def _new_views(lwp: Lwp, flags: int) -> NewViews | None:
+    # Most programs never make a namespace, or a descriptor of a process: they start sooner.
+    from syscalls.handlers.namespace import new_views
+
+    return new_views(lwp, flags)
+
+
+def _store_desc(lwp: Lwp, addr: int, new: Lwp, *, thread: bool) -> None:
+    from syscalls.handlers.pidfd import open_desc
+
+    lwp.as_.store_u32(addr, open_desc(lwp, new.proc, new if thread else None))
 
 
 def _check_flags(flags: int) -> None:

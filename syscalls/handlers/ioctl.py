@@ -35,7 +35,6 @@ from syscalls.abi import (
     pointer,
     syscall,
 )
-from syscalls.handlers import fcntl_owner as owner
 from syscalls.handlers import ttyio
 from syscalls.handlers.paths import open_file
 
@@ -98,6 +97,9 @@ def _owner_request(set_: bool) -> Request:
         # Only sockets and terminals have these; for others there is fcntl.
         if file.vnode.type != VSOCK:
             raise KernelError(Errno.ENOTTY)
+        # Imported late: every program that writes to a stream asks this module about it.
+        from syscalls.handlers import fcntl_owner as owner
+
         if set_:
             return owner.setown(lwp, file, fd, 0, _get_int(lwp, arg))
         return _put_int(lwp, arg, owner.getown(lwp, file, fd, 0, 0))

@@ -9,23 +9,25 @@ from lxemu.kernel.ns import namespaces_of
 from lxemu.kernel.proc import Proc
 from lxemu.kernel.unshare import unshare as kernel_unshare
 from syscalls.abi import CloneFlags, Fd, Int, syscall
+from syscalls.cloneflags import (
+    LX_CLONE_FILES,
+    LX_CLONE_FS,
+    LX_CLONE_NEW_ANY,
+    LX_CLONE_NEWCGROUP,
+    LX_CLONE_NEWIPC,
+    LX_CLONE_NEWNET,
+    LX_CLONE_NEWNS,
+    LX_CLONE_NEWPID,
+    LX_CLONE_NEWTIME,
+    LX_CLONE_NEWUSER,
+    LX_CLONE_NEWUTS,
+    LX_CLONE_SIGHAND,
+    LX_CLONE_SYSVSEM,
+    LX_CLONE_THREAD,
+    LX_CLONE_VM,
+)
 from syscalls.fs.nsfs import NsVnode
 from syscalls.handlers.misc import unsupported
-
-LX_CLONE_NEWTIME = 0x80
-LX_CLONE_VM = 0x100
-LX_CLONE_FS = 0x200
-LX_CLONE_FILES = 0x400
-LX_CLONE_SIGHAND = 0x800
-LX_CLONE_THREAD = 0x10000
-LX_CLONE_NEWNS = 0x20000
-LX_CLONE_SYSVSEM = 0x40000
-LX_CLONE_NEWCGROUP = 0x2000000
-LX_CLONE_NEWUTS = 0x4000000
-LX_CLONE_NEWIPC = 0x8000000
-LX_CLONE_NEWUSER = 0x10000000
-LX_CLONE_NEWPID = 0x20000000
-LX_CLONE_NEWNET = 0x40000000
 
 _WANTED = (
     (LX_CLONE_NEWNS, nsops.NEW_MOUNTS),
@@ -37,16 +39,12 @@ _WANTED = (
     (LX_CLONE_NEWPID, nsops.NEW_PIDS),
     (LX_CLONE_NEWUSER, nsops.NEW_USERS),
 )
-_SPACES = 0
-for _lx, _ours in _WANTED:
-    _SPACES |= _lx
-LX_CLONE_NEW_ANY = _SPACES
 _CONTEXT = LX_CLONE_VM | LX_CLONE_FS | LX_CLONE_FILES | LX_CLONE_SIGHAND | LX_CLONE_THREAD
 
 
 def new_views(lwp: Lwp, flags: int) -> nsops.NewViews | None:
     """Make what CLONE_NEW* flags ask for; None if they ask for nothing. Raises EPERM, EINVAL."""
-    if not flags & _SPACES:
+    if not flags & LX_CLONE_NEW_ANY:
         return None
     want = 0
     for lx, ours in _WANTED:
@@ -62,10 +60,10 @@ def unshare(lwp: Lwp, flags: CloneFlags) -> int:
     Deviation: the threads of a process share their views, so one with several threads cannot leave
     any.
     """
-    if flags & ~(_SPACES | _CONTEXT | LX_CLONE_SYSVSEM):
+    if flags & ~(LX_CLONE_NEW_ANY | _CONTEXT | LX_CLONE_SYSVSEM):
         raise KernelError(Errno.EINVAL)
     _check_unshare(lwp, flags)
-    if flags & _SPACES and len(lwp.proc.lwps) > 1:
+    if flags & LX_CLONE_NEW_ANY and len(lwp.proc.lwps) > 1:
         raise unsupported(lwp, "unshare", "namespaces of one thread")
     views = new_views(lwp, flags)
     fs = flags & (LX_CLONE_FS | LX_CLONE_NEWNS | LX_CLONE_NEWUSER) != 0
@@ -115,7 +113,7 @@ def setns(lwp: Lwp, fd: Fd, nstype: Int) -> int:
     target: Proc | None = getattr(vnode, "proc", None)
     if target is None or not hasattr(vnode, "ns_source"):
         raise KernelError(Errno.EINVAL)
-    if not nstype or nstype & ~_SPACES:
+    if not nstype or nstype & ~LX_CLONE_NEW_ANY:
         raise KernelError(Errno.EINVAL)
     theirs = namespaces_of(target)
     if nstype & LX_CLONE_NEWUSER:

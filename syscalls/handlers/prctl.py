@@ -20,9 +20,8 @@ from syscalls.abi import (
     syscall,
 )
 from syscalls.abi.pointers import copyin_string
-from syscalls.handlers import seccomp_, tls
+from syscalls.handlers import tls
 from syscalls.handlers.prctl_privs import OPERATIONS, Args, Operation
-from syscalls.seccomp import mode_of
 from syscalls.signum import FROM_LX, TO_LX
 
 LX_PR_SET_PDEATHSIG = 1
@@ -176,6 +175,19 @@ def _get_auxv(lwp: Lwp, args: Args) -> int:
     return len(vector)
 
 
+def _get_seccomp(lwp: Lwp, args: Args) -> int:
+    # Every program asks arch_prctl of this module, hardly any filters: they start sooner.
+    from syscalls.seccomp import mode_of
+
+    return mode_of(lwp)
+
+
+def _set_seccomp(lwp: Lwp, args: Args) -> int:
+    from syscalls.handlers.seccomp_ import prctl_set
+
+    return prctl_set(lwp, args[0], args[1])
+
+
 def _timing(lwp: Lwp, args: Args) -> int:
     if args[0]:
         raise _einval()
@@ -219,8 +231,8 @@ _OPERATIONS: dict[int, Operation] = {
     LX_PR_SET_TIMING: _timing,
     LX_PR_SET_NAME: _set_name,
     LX_PR_GET_NAME: _get_name,
-    LX_PR_GET_SECCOMP: lambda lwp, _args: mode_of(lwp),
-    LX_PR_SET_SECCOMP: lambda lwp, args: seccomp_.prctl_set(lwp, args[0], args[1]),
+    LX_PR_GET_SECCOMP: _get_seccomp,
+    LX_PR_SET_SECCOMP: _set_seccomp,
     LX_PR_GET_TSC: _get_tsc,
     LX_PR_SET_TSC: _set_tsc,
     LX_PR_SET_TIMERSLACK: _set_timerslack,

@@ -147,6 +147,8 @@ def nice(lwp: Lwp, increment: Int) -> int:
 
 def reset_on_fork(new: Lwp) -> None:
     """Take from a new thread what SCHED_RESET_ON_FORK does not let it inherit (sched(7))."""
+    if not new.sched_policy & LX_SCHED_RESET_ON_FORK:
+        return
     new.sched_policy &= ~LX_SCHED_RESET_ON_FORK
     if new.sched_policy in (*_REALTIME, LX_SCHED_DEADLINE):
         new.sched_policy = LX_SCHED_OTHER

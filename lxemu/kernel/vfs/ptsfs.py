@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import curlwp
-from lxemu.kernel.pty import Pty
 from lxemu.kernel.vfs import fcntl as f
 from lxemu.kernel.vfs.file import File
 from lxemu.kernel.vfs.lookup import lookup_child
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lxemu.kernel.cred import Cred
+    from lxemu.kernel.pty import Pty
     from lxemu.kernel.vfs.name import Name
     from lxemu.kernel.zone import Zone
 
@@ -96,6 +96,9 @@ class PtsFs(Vfs):
 
     def new_pty(self, cred: Cred) -> Pty:
         """Make a pair and its node; raises ENOSPC when there are as many as may be."""
+        # Terminals are a lot of code, and the file system of them is there from the start.
+        from lxemu.kernel.pty import Pty
+
         number = 0
         while number in self._numbers:
             number += 1
