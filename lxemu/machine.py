@@ -27,6 +27,7 @@ from lxemu.kernel.futex import UWaitQueues
 from lxemu.kernel.lwp import Lwp, LwpExit
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.page import PhysMem
+from lxemu.kernel.pidspace import PID_MAX
 from lxemu.kernel.proc import FsCtx, Proc
 from lxemu.kernel.sched import TS_SLEEP, Dispatcher
 from lxemu.kernel.session import Pgrp, Session
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from lxemu.kernel.hosttty import HostTty
     from lxemu.observe.tracer import Tracer
 
-PID_MAX = 32768
 FIRST_PID = 100
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lxemu.kernel.cred import PRIV_PROC_SETID, PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.userns import Extent, inside, outside, ruled
+from syscalls.fs.pidtext import owner_of
 from syscalls.fs.pseudo import TextFile, reader
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class IdMap(TextFile):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return (self.proc.cred.euid, self.proc.cred.egid) if self.proc.dumpable else (0, 0)
+        return owner_of(self.proc)
 
     def _text(self) -> bytes:
         space = self.proc.cred.space
@@ -129,7 +130,7 @@ class SetGroups(TextFile):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return (self.proc.cred.euid, self.proc.cred.egid) if self.proc.dumpable else (0, 0)
+        return owner_of(self.proc)
 
     def _text(self) -> bytes:
         space = self.proc.cred.space

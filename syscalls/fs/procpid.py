@@ -42,13 +42,6 @@ def may_access(proc: Proc) -> None:
         raise KernelError(Errno.EACCES)
 
 
-def _owner(proc: Proc) -> tuple[int, int]:
-    """Return who owns the files of a process: root's if it is not dumpable."""
-    if not proc.dumpable:
-        return 0, 0
-    return proc.cred.euid, proc.cred.egid
-
-
 class ProcText(TextFile):
     """A text file of a process; it has nothing to say once the process is gone (ESRCH)."""
 
@@ -71,7 +64,7 @@ class ProcText(TextFile):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return _owner(self.proc)
+        return pidtext.owner_of(self.proc)
 
     def make(self) -> bytes:
         """Return the text: ESRCH, EACCES."""
@@ -132,7 +125,7 @@ class JumpLink(PseudoNode):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return _owner(self.proc)
+        return pidtext.owner_of(self.proc)
 
     def _target(self) -> Name:
         may_access(self.proc)
@@ -171,7 +164,7 @@ class PidNode(PseudoDir):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return _owner(self.proc)
+        return pidtext.owner_of(self.proc)
 
     def alive(self) -> None:
         """Check that the process is there: ENOENT."""
@@ -560,7 +553,7 @@ class MemFile(PseudoNode):
 
     def owner(self) -> tuple[int, int]:
         """Return the owner of the process."""
-        return _owner(self.proc)
+        return pidtext.owner_of(self.proc)
 
     def open(self, file: File) -> Vnode | None:  # noqa: ARG002
         """Open, for who may trace the process: EACCES."""

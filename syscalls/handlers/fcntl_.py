@@ -70,14 +70,8 @@ def fcntl(lwp: Lwp, fd: Fd, cmd: FcntlCmd, arg: Ptr) -> int:
     return command(lwp, file, fd, cmd, arg)
 
 
-def _signed(arg: int) -> int:
-    """Return an int argument that was decoded as an address."""
-    arg &= 0xFFFFFFFF
-    return arg - (1 << 32) if arg > _INT else arg
-
-
 def _dupfd(lwp: Lwp, _file: File, fd: int, cmd: int, arg: int) -> int:
-    return lwp.proc.files.dup(fd, _signed(arg), cmd == F.DUPFD_CLOEXEC)
+    return lwp.proc.files.dup(fd, owner.signed(arg), cmd == F.DUPFD_CLOEXEC)
 
 
 def _getfd(lwp: Lwp, _file: File, fd: int, _cmd: int, _arg: int) -> int:
@@ -111,7 +105,7 @@ def _setfl(lwp: Lwp, file: File, fd: int, _cmd: int, arg: int) -> int:
 
 def _dupfd_query(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
     try:
-        return int(lwp.proc.files.get(_signed(arg)) is file)
+        return int(lwp.proc.files.get(owner.signed(arg)) is file)
     except KernelError:
         raise KernelError(Errno.EBADF) from None
 

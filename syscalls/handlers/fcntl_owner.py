@@ -18,7 +18,7 @@ _INT = 0x7FFFFFFF
 _KINDS = (OWNER_LWP, OWNER_PROC, OWNER_PGRP)
 
 
-def _signed(arg: int) -> int:
+def signed(arg: int) -> int:
     """Return an int argument that was decoded as an address."""
     arg &= 0xFFFFFFFF
     return arg - (1 << 32) if arg > _INT else arg
@@ -26,7 +26,7 @@ def _signed(arg: int) -> int:
 
 def setown(lwp: Lwp, file: File, _fd: int, _cmd: int, arg: int) -> int:
     """F_SETOWN: a process, or a group by its negative number."""
-    who = _signed(arg)
+    who = signed(arg)
     if who == -(1 << 31):
         raise KernelError(Errno.EINVAL)
     _own(lwp, file, OWNER_PGRP if who < 0 else OWNER_PROC, abs(who))
@@ -94,7 +94,7 @@ def getsig(_lwp: Lwp, file: File, _fd: int, _cmd: int, _arg: int) -> int:
 
 def setlease(lwp: Lwp, file: File, fd: int, _cmd: int, arg: int) -> int:
     """F_SETLEASE."""
-    lease.setlease(lwp.proc, file, fd, LOCK_TYPE.from_lx[_signed(arg)])
+    lease.setlease(lwp.proc, file, fd, LOCK_TYPE.from_lx[signed(arg)])
     return 0
 
 

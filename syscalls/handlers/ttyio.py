@@ -93,10 +93,10 @@ def _get(cmd: int) -> Request:
     return request
 
 
-def _set(cmd: int) -> Request:
+def _set(cmd: int, record: type[Termios | Termios2] = Termios) -> Request:
     def request(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
         old = file.ioctl(termio.TCGETS)
-        address: In[Termios] = pointer(In, lwp, Termios, arg)
+        address: In[Termios | Termios2] = pointer(In, lwp, record, arg)
         file.ioctl(cmd, modes_from_lx(address.get(), old))
         return 0
 
@@ -108,16 +108,6 @@ def _get2(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
     address: Out[Termios2] = pointer(Out, lwp, Termios2, arg)
     address.put(modes)
     return 0
-
-
-def _set2(cmd: int) -> Request:
-    def request(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
-        old = file.ioctl(termio.TCGETS)
-        address: In[Termios2] = pointer(In, lwp, Termios2, arg)
-        file.ioctl(cmd, modes_from_lx(address.get(), old))
-        return 0
-
-    return request
 
 
 def _geta(lwp: Lwp, file: File, _fd: int, arg: int) -> int:
@@ -245,9 +235,9 @@ REQUESTS: dict[int, Request] = {
     0x5428: _send_break,
     0x5429: gives_pid(termio.TIOCGSID),
     0x802C542A: _get2,
-    0x402C542B: _set2(termio.TCSETS),
-    0x402C542C: _set2(termio.TCSETSW),
-    0x402C542D: _set2(termio.TCSETSF),
+    0x402C542B: _set(termio.TCSETS, Termios2),
+    0x402C542C: _set(termio.TCSETSW, Termios2),
+    0x402C542D: _set(termio.TCSETSF, Termios2),
     0x80045430: gives_int(termio.PTM_NUMBER),
     0x40045431: takes_int(termio.PTM_LOCK),
     0x80045432: _device,
