@@ -449,12 +449,12 @@ class Machine:
         self._sigwait.pop(lwp, None)
         if self.engine.owner is lwp:
             self.engine.owner = None
-        if lwp.tid != lwp.proc.pid and lwp.trace is None:
+        if lwp.tid == lwp.proc.pid:
+            lwp.proc.leader = lwp
+        elif lwp.trace is None:
             self.pid_free(lwp.tid)
             if lwp.proc.pidspace is not None:
                 lwp.proc.pidspace.leave(lwp.tid, self.procs.values())
-        else:
-            lwp.proc.leader = lwp
         if self.tracer is not None:
             self.tracer.lwp_exit(lwp)
 
