@@ -42,12 +42,14 @@ Exit status: 0 when no test failed, 1 when some did, 2 for a wrong command line.
 
 def command_conformance(argv: list[str]) -> int:
     """Carry out `lxemu conformance`."""
-    values, operands = parse(OPTIONS, [word for word in argv if word != "ltp"])
+    suite = argv[0] if argv and not argv[0].startswith("-") else ""
+    values, operands = parse(OPTIONS, argv[1:] if suite else argv)
     if values.flag("help"):
         sys.stdout.write("\n".join((USAGE, "Options:", *help_lines(OPTIONS), "")))
         return 0
-    if "ltp" not in argv:
-        raise UsageError("no suite given: 'ltp' is the one there is")
+    if suite != "ltp":
+        what = f"unknown suite {suite!r}" if suite else "no suite given"
+        raise UsageError(f"{what}: 'ltp' is the one there is")
     if operands:
         raise UsageError(f"unexpected {operands[0]!r}")
     root = values.value("root")

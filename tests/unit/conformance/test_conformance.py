@@ -172,6 +172,7 @@ def test_a_run_end_to_end(tmp_path: Path, abi: str):
     ("words", "needle"),
     [
         ((), "no suite given"),
+        (("lpt", "--root", "/"), "unknown suite 'lpt'"),
         (("ltp",), "no --root"),
         (("ltp", "--root", "/no/such"), "no such directory"),
         (("ltp", "--root", "/", "--abi", "arm"), "bad ABI"),
