@@ -9,11 +9,15 @@ from __future__ import annotations
 from lxemu.kernel.cred import PRIV_PROC_PRIOUP, PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from lxemu.kernel.session import pgfind
 from syscalls.abi import Int, syscall
-from syscalls.handlers.sched_ import lookup_lwp
+from syscalls.handlers.sched_ import PRIO_PGRP, PRIO_PROCESS, PRIO_USER, selected
 
 LX_IOPRIO_WHO_PROCESS, LX_IOPRIO_WHO_PGRP, LX_IOPRIO_WHO_USER = 1, 2, 3
+_PRIO_WHICH = {
+    LX_IOPRIO_WHO_PROCESS: PRIO_PROCESS,
+    LX_IOPRIO_WHO_PGRP: PRIO_PGRP,
+    LX_IOPRIO_WHO_USER: PRIO_USER,
+}
 LX_IOPRIO_CLASS_NONE, LX_IOPRIO_CLASS_RT, LX_IOPRIO_CLASS_BE, LX_IOPRIO_CLASS_IDLE = range(4)
 LX_IOPRIO_CLASS_SHIFT = 13
 _LEVELS = 7  # mask; the bits between level and class are hints
@@ -21,19 +25,9 @@ _LEVELS = 7  # mask; the bits between level and class are hints
 
 def _selected(lwp: Lwp, which: int, who: int) -> list[Lwp]:
     """Return the threads that a (which, who) pair names: EINVAL, ESRCH."""
-    if which == LX_IOPRIO_WHO_PROCESS:
-        found = lwp if who == 0 else lookup_lwp(lwp, who)
-        chosen = [] if found is None else [found]
-    elif which == LX_IOPRIO_WHO_PGRP:
-        pgrp = pgfind(lwp.proc, who) if who else lwp.proc.pgrp
-        procs = [] if pgrp is None else pgrp.members
-        chosen = [other for proc in procs for other in proc.lwps]
-    elif which == LX_IOPRIO_WHO_USER:
-        uid = who & 0xFFFFFFFF if who else lwp.proc.cred.ruid
-        everyone = lwp.machine.lwp_by_tid.values()
-        chosen = [other for other in everyone if other.proc.cred.ruid == uid]
-    else:
+    if which not in _PRIO_WHICH:
         raise KernelError(Errno.EINVAL)
+    chosen = selected(lwp, _PRIO_WHICH[which], who)
     if not chosen:
         raise KernelError(Errno.ESRCH)
     return chosen

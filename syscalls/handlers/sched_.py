@@ -89,24 +89,23 @@ def _set_nice(target: Lwp, nice: int) -> None:
         target.proc.nice = nice
 
 
-def _selected(lwp: Lwp, which: int, who: int) -> list[Lwp]:
-    """Return the lwps that a (which, who) pair names."""
+def selected(lwp: Lwp, which: int, who: int) -> list[Lwp]:
+    """Return the lwps that a (which, who) pair names; none for a number that nobody has."""
     if which == PRIO_PROCESS:
         found = lwp if who == 0 else lookup_lwp(lwp, who)
         return [found] if found is not None else []
     if which == PRIO_PGRP:
         pgrp = pgfind(lwp.proc, who) if who else lwp.proc.pgrp
         procs: list[Proc] = list(pgrp.members) if pgrp is not None else []
-    else:
-        uid = who & 0xFFFFFFFF if who else lwp.proc.cred.ruid
-        procs = [p for p in lwp.machine.procs.values() if p.cred.ruid == uid]
-    return [other for proc in procs for other in proc.lwps]
+        return [other for proc in procs for other in proc.lwps]
+    uid = who & 0xFFFFFFFF if who else lwp.proc.cred.ruid
+    return [other for other in lwp.machine.lwp_by_tid.values() if other.proc.cred.ruid == uid]
 
 
 @syscall
 def getpriority(lwp: Lwp, which: PrioWhich, who: Int) -> int:
     """Return 20 minus the lowest nice value of a set of threads (getpriority(2)): EINVAL, ESRCH."""
-    found = _selected(lwp, which, who)
+    found = selected(lwp, which, who)
     if not found:
         raise KernelError(Errno.ESRCH)
     return 20 - min(other.nice for other in found)
@@ -118,7 +117,7 @@ def setpriority(lwp: Lwp, which: PrioWhich, who: Int, niceval: Int) -> int:
     nice = max(-20, min(19, niceval))
     error = Errno.ESRCH
     done = False
-    for target in _selected(lwp, which, who):
+    for target in selected(lwp, which, who):
         cred = lwp.proc.cred
         if not _same_owner(cred, target.proc.cred) and not cred.crhas(PRIV_PROC_PRIOUP):
             error = Errno.EPERM
