@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from bench.measure import FIXTURES, LXEMU, ROOT, cpu_seconds, report
+from bench.measure import FIXTURES, LXEMU, ROOT, cpu_seconds, per_operation, report
 
 #: Operation of fixtures/src/bench/calls.c and how often it is done under lxemu.
 OPERATIONS = (
@@ -22,14 +22,15 @@ OPERATIONS = (
 )
 
 
-def per_operation(prefix: tuple[str, ...], program: str, name: str, count: int) -> float:
-    """Return microseconds for one operation: the difference of a long and a short run."""
+def microseconds(prefix: tuple[str, ...], program: str, name: str, count: int) -> float:
+    """Return microseconds for one operation."""
     busybox = ROOT / "build" / "busybox" / "x86_64" / "busybox"
     tail = (str(busybox),) if busybox.exists() else ()
-    short = max(3, count // 50)
-    low = cpu_seconds((*prefix, program, name, str(short), *tail), 2)
-    high = cpu_seconds((*prefix, program, name, str(count), *tail), 2)
-    return max(0.0, (high - low) / (count - short) * 1e6)
+
+    def seconds(times: int) -> float:
+        return cpu_seconds((*prefix, program, name, str(times), *tail), 2)
+
+    return per_operation(seconds, count) * 1e6
 
 
 def main() -> None:
@@ -39,8 +40,8 @@ def main() -> None:
         program = str(FIXTURES / abi / "bench" / "calls")
         rows = []
         for name, count in OPERATIONS:
-            here = per_operation((), program, name, count * 4) if native else 0.0
-            rows.append((name, here, per_operation(LXEMU, program, name, count)))
+            here = microseconds((), program, name, count * 4) if native else 0.0
+            rows.append((name, here, microseconds(LXEMU, program, name, count)))
         report(f"calls, {abi}", "us", rows)
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import FIXTURES, LXEMU, cpu_seconds, report
+from bench.measure import FIXTURES, LXEMU, cpu_seconds, per_operation, report
 
 #: Operation of fixtures/src/bench/files.c and how often it is done under lxemu.
 OPERATIONS = (
@@ -24,10 +24,9 @@ OPERATIONS = (
 )
 
 
-def per_operation(prefix: tuple[str, ...], name: str, count: int, directory: str) -> float:
-    """Return microseconds for one operation: the difference of a long and a short run."""
+def microseconds(prefix: tuple[str, ...], name: str, count: int, directory: str) -> float:
+    """Return microseconds for one operation, each run in an empty directory."""
     program = str(FIXTURES / "x86_64" / "bench" / "files")
-    short = max(3, count // 20)
 
     def seconds(times: int) -> float:
         best = float("inf")
@@ -37,7 +36,7 @@ def per_operation(prefix: tuple[str, ...], name: str, count: int, directory: str
             best = min(best, cpu_seconds((*prefix, program, name, str(times)), 1, directory))
         return best
 
-    return max(0.0, (seconds(count) - seconds(short)) / (count - short) * 1e6)
+    return per_operation(seconds, count) * 1e6
 
 
 def main() -> None:
@@ -49,9 +48,9 @@ def main() -> None:
         kinds = {"tmpfs": tmpfs, "host directory": mount}
         rows: dict[str, list[tuple[str, float, float]]] = {kind: [] for kind in kinds}
         for name, count in OPERATIONS:
-            native = per_operation((), name, count, directory) if sys.platform == "linux" else 0.0
+            native = microseconds((), name, count, directory) if sys.platform == "linux" else 0.0
             for kind, prefix in kinds.items():
-                here = per_operation(prefix, name, count, directory)
+                here = microseconds(prefix, name, count, directory)
                 rows[kind].append((name, native, here))
         for kind, found in rows.items():
             report(f"files, {kind}", "us", found)

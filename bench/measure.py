@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures" / "bin"
@@ -32,6 +32,13 @@ def cpu_seconds(command: Sequence[str], runs: int = 3, cwd: str = "/tmp") -> flo
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         best = min(best, used)
     return best
+
+
+def per_operation(seconds: Callable[[int], float], count: int) -> float:
+    """Return the CPU time (s) of one operation: `seconds(count)` less that of a short run."""
+    short = max(3, count // 50)
+    low, high = seconds(short), seconds(count)
+    return max(1e-9, (high - low) / (count - short))
 
 
 def peak_memory(command: Sequence[str]) -> float:

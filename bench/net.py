@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from bench.measure import FIXTURES, LXEMU, cpu_seconds, report
+from bench.measure import FIXTURES, LXEMU, cpu_seconds, per_operation, report
 
 #: Operation of fixtures/src/bench/net.c and how often it is done under lxemu.
 STREAMS = (("tcp", 4_000), ("unix", 4_000))
@@ -23,11 +23,8 @@ BLOCK = 65536
 
 
 def seconds(prefix: tuple[str, ...], program: str, name: str, count: int) -> float:
-    """Return the CPU seconds of one operation: the difference of a long and a short run."""
-    short = max(3, count // 50)
-    low = cpu_seconds((*prefix, program, name, str(short)), 2)
-    high = cpu_seconds((*prefix, program, name, str(count)), 2)
-    return max(1e-9, (high - low) / (count - short))
+    """Return the CPU seconds of one operation."""
+    return per_operation(lambda times: cpu_seconds((*prefix, program, name, str(times)), 2), count)
 
 
 def main() -> None:
