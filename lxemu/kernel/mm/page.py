@@ -99,10 +99,11 @@ class PhysMem:
         self.caches: weakref.WeakSet[PageCache] = weakref.WeakSet()
 
     def close(self) -> None:
-        """Give the memory back to the host; nothing may use it afterwards.
+        """Give the memory back to the host; afterwards frames may only be freed.
 
         While the engine still holds its address, the host mapping stays until both are forgotten.
         """
+        self._trim_at = self.nframes  # what is freed late, by a destructor, finds nothing to trim
         for view in (self.q, self.d, self.h, self.mv):
             view.release()
         with contextlib.suppress(BufferError):

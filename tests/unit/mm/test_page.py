@@ -128,3 +128,15 @@ def test_close_releases_the_mapping():
     phys = PhysMem(1 << 20)
     phys.close()
     assert phys.ram.closed
+
+
+def test_frames_freed_after_close_are_not_trimmed(monkeypatch):
+    monkeypatch.setattr(page, "_TRIM_HIGH", 64)
+    phys = PhysMem(2 << 20)
+    pfns = [phys.page_alloc() for _ in range(256)]
+    before = phys.free_frames
+    phys.close()
+
+    phys.pages_free(pfns)
+
+    assert phys.free_frames == before + 256
