@@ -68,6 +68,17 @@ def ends_with(child, keys: str, status: int) -> None:
     assert status == child.exitstatus
 
 
+def resize(shell, lines: int, columns: int) -> None:
+    """Give the window another size at a prompt, and see that the guest knows it.
+
+    Before a prompt bash reads the size and writes it back, which would undo a change in between.
+    """
+    shell.expect_exact(PROMPT)
+    shell.setwinsize(lines, columns)
+    time.sleep(0.5)  # script hands it on
+    answer(shell, "stty size", f"{lines} {columns}")
+
+
 def begin(shell, seconds: int) -> None:
     """Start a job in the foreground that lasts, and wait until it has begun."""
     answer(shell, f"sh -c 'echo up; exec sleep {seconds}'", "up")
@@ -120,8 +131,7 @@ def use_jobs(shell) -> None:
 def test_bash_controls_jobs(start):
     shell = start("/bin/bash", "--norc", "--noprofile", "-i")
     use_jobs(shell)
-    shell.setwinsize(31, 99)
-    answer(shell, "stty size", "31 99")
+    resize(shell, 31, 99)
     ends_with(shell, "exit 7", 7)
 
 
@@ -130,8 +140,7 @@ def test_bash_controls_jobs_on_a_terminal_of_the_guest(start):
     shell = start("script", "-qec", "bash --norc --noprofile -i", "/dev/null")
     use_jobs(shell)
     answer(shell, "tty", "/dev/pts/0")
-    shell.setwinsize(31, 99)  # script hands it on
-    answer(shell, "stty size", "31 99")
+    resize(shell, 31, 99)
     ends_with(shell, "exit 7", 7)
 
 
