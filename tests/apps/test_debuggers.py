@@ -113,10 +113,14 @@ def plain(text: bytes) -> list[str]:
     return [line for line in out.decode().splitlines() if not line.startswith("[")]
 
 
-def natively(gdb: list[str], where: Path):
-    """Run gdb on the host, again if a command failed on a thread that was just ending."""
-    for _ in range(5):
-        run = execute([*gdb], where, timeout=60)
+def session(command: list[str], where: Path, **options):
+    """Run a gdb session, again if it failed.
+
+    The last `continue` fails when a thread is just ending, natively in one of eight runs on a
+    busy machine. A session that never works is the last one that was tried.
+    """
+    for _ in range(6):
+        run = execute(command, where, **options)
         if run.status == 0:
             break
     return run
@@ -127,11 +131,11 @@ def test_gdb_debugs_a_threaded_program(abi: str, tmp_path: Path):
     program = compiled(abi, tmp_path)
     (tmp_path / "commands").write_text(COMMANDS)
     gdb = ["gdb", "-nx", "-batch", "-x", "commands", program.name]
-    here = execute(lxemu("run", "--", *gdb), tmp_path, env=lxemu_env(), timeout=120)
-    native = natively(gdb, tmp_path)
+    here = session(lxemu("run", "--", *gdb), tmp_path, env=lxemu_env(), timeout=120)
+    native = session(gdb, tmp_path, timeout=60)
 
     assert plain(native.stdout) == plain(here.stdout), here.stderr.decode(errors="replace")
-    assert native.status == here.status
+    assert native.status == here.status == 0
 
 
 def test_gdb_attaches_to_a_running_program(tmp_path: Path):
