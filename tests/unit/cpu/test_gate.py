@@ -121,9 +121,12 @@ def test_stops_from_a_thread_same_state(bits, hooks):
     expected = _state(rig, count, bits)
     rig.machine.preempts = 0
     with pestered(rig):
-        state = _state(rig, count, bits)
+        # How often the thread runs at all is up to a busy host: so again, until it has been enough.
+        for _ in range(20):
+            assert _state(rig, count, bits) == expected
+            if rig.machine.preempts > 50:
+                break
 
-    assert state == expected
     assert rig.machine.preempts > 50
     rig.close()
 
