@@ -24,7 +24,7 @@ from lxemu.kernel.cred import Cred
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.exec import exec_common, exec_lookup
 from lxemu.kernel.futex import UWaitQueues
-from lxemu.kernel.lwp import Lwp, LwpExit
+from lxemu.kernel.lwp import Lwp, LwpExit, LwpGreenlet
 from lxemu.kernel.mm.as_ import As
 from lxemu.kernel.mm.page import PhysMem
 from lxemu.kernel.pidspace import PID_MAX
@@ -274,7 +274,8 @@ class Machine:
 
     def lwp_main(self, *, first: bool = False) -> None:
         """Body of an lwp's greenlet: user mode and traps until the lwp ends."""
-        lwp: Lwp = getcurrent().lwp  # type: ignore[attr-defined]
+        context: LwpGreenlet = getcurrent()  # type: ignore[assignment]
+        lwp = context.lwp
         try:
             if not first:
                 self._switch_in(lwp)
@@ -286,6 +287,9 @@ class Machine:
         except BaseException as error:
             self.crash = error
             self.disp.stopping = True
+        finally:
+            # Without this cycle the lwp goes now, and the next one gets its memory, still cached.
+            del context.lwp
 
     def _switch_in(self, lwp: Lwp) -> None:
         lwp.onproc_since = self._switched_at
