@@ -54,6 +54,8 @@ PTE_BITS_RO = tuple(bits & ~PTE_W for bits in PTE_BITS)
 LEAFSHIFT = 21
 _LEAF_SPAN = 1 << LEAFSHIFT
 _WORDS = 512
+_PART = 64  # entries looked at together when a table is emptied
+_EMPTY_PART = bytes(8 * _PART)
 _NOT_W = int.from_bytes((~PTE_W & (1 << 64) - 1).to_bytes(8, "little") * _WORDS, "little")
 
 
@@ -176,7 +178,7 @@ class Hat:
     def _entries(self, index: int, count: int) -> Sequence[int]:
         """Return *count* entries of a leaf table; none at all when all of them are empty."""
         phys, size = self.phys, count << 3
-        if bytes(phys.ram[index << 3 : (index << 3) + size]) == ZEROES[:size]:
+        if phys.ram[index << 3 : (index << 3) + size] == ZEROES[:size]:
             return ()
         entries: list[int] = phys.q[index : index + count].tolist()
         return entries
@@ -186,7 +188,13 @@ class Hat:
         phys = self.phys
         refs = phys.refs
         freed: list[int] = []
-        ptes = list(filter(None, self._entries(index, count)))
+        ptes: list[int] = []
+        # Tables are mostly empty: a stack of 8 MB has a page or two at its end.
+        ram, q, end = phys.ram, phys.q, index + count
+        for first in range(index, end, _PART):
+            last = min(first + _PART, end)
+            if ram[first << 3 : last << 3] != _EMPTY_PART:
+                ptes += filter(None, q[first:last].tolist())
         for pte in ptes:
             pfn = pte >> 12 & PTE_PFN
             left = refs[pfn] - 1
