@@ -30,6 +30,7 @@ FXSAVE_SIZE = 512
 _MXCSR_MASK = 0xFFFF  # what FXSAVE reports on processors with denormals-are-zero
 NO_TLS = (0, 0, 0)
 CR4_TSD = 1 << 2
+_Gprs = c_uint64 * 17
 
 
 def _gpr(index: int) -> property:
@@ -108,8 +109,9 @@ class Context:
 
     def __init__(self, engine: Engine, template: bytes, cr3: int) -> None:
         self.engine = engine
-        self.buf = ctypes.create_string_buffer(template, len(template))
-        self.saved = (c_uint64 * 17).from_buffer(self.buf, engine.blob.state)
+        self.buf = engine.image.from_buffer_copy(template)
+        # This neither copies nor holds the buffer, which lives as long as the context.
+        self.saved = _Gprs.from_address(ctypes.addressof(self.buf) + engine.blob.state)
         self.tls = NO_TLS
         self.ldt: Ldt | None = None
         self.bits = 64
@@ -184,8 +186,9 @@ class Context:
         """Become a copy of another context (or of the lwp that has it), as fork needs."""
         source: Context = other if isinstance(other, Context) else other.cpu
         if self.engine.live is source:
-            self.engine.save(source)
-        ctypes.memmove(self.buf, source.buf, len(source.buf))
+            self.engine.save(self)
+        else:
+            ctypes.memmove(self.buf, source.buf, len(source.buf))
         self.tls, self.bits, self.cr3 = source.tls, source.bits, source.cr3
         self.sites, self.ldt = source.sites, source.ldt
 

@@ -128,7 +128,9 @@ class Engine:
         b = self.binding
         source = b.context_alloc(self.handle)
         size = b.context_size(self.handle)
-        self._scratch = ctypes.create_string_buffer(ctypes.string_at(source, size), size)
+        #: Type of the buffer that a context is saved in.
+        self.image = c_char * size
+        self._scratch = self.image.from_buffer_copy(ctypes.string_at(source, size))
         b.lib.uc_context_free(source)
 
         def save() -> bytes:
@@ -368,7 +370,7 @@ class Engine:
             owner.ast = True  # the trap loop must look at the mode again
 
     def save(self, ctx: Context) -> None:
-        """Store the live state, which must be that of `ctx`, into it."""
+        """Store the live state, which is that of `ctx` or is to be copied, into it."""
         self._push_all()
         self._save(ctx.buf)
 
@@ -486,10 +488,10 @@ class Engine:
 
     def _patch_segments(self, ctx: Context, selector: int) -> None:
         descriptor = ctx.tls[(selector >> 3) - supervisor.TLS_FIRST]
-        loaded = private.SegmentCache.of(selector if descriptor else 0, descriptor)
         for base in self.bases.values():
             assert base is not None
-            if private.SegmentCache.read(ctx.buf, base).selector == selector:
+            if private.unpack_selector(ctx.buf, base - 8)[0] == selector:
+                loaded = private.SegmentCache.of(selector if descriptor else 0, descriptor)
                 loaded.write(ctx.buf, base)
 
     def read_fpu(self, ctx: Context) -> bytes:

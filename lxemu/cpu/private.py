@@ -128,6 +128,8 @@ class SegmentCache(NamedTuple):
 
 
 _SEGMENT = struct.Struct("<I4xQII")
+#: Reads (selector,) of a saved context, at the offset of the base less 8.
+unpack_selector = struct.Struct("<I").unpack_from
 
 
 def search_exception_words(state: int, before: bytes, fault: bytes, software: bytes) -> BlobLayout:

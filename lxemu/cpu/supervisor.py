@@ -8,6 +8,7 @@ in which the engine needs some frame to have an address. Below that are local de
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from lxemu.kernel.errno import Errno, KernelError
@@ -26,6 +27,7 @@ GDT_LIMIT = 16 * 8 - 1
 
 USER_CS32, USER_DS, USER_CS64 = 0x23, 0x2B, 0x33
 TLS_FIRST, TLS_END = 12, 15  # entries for thread-local segments
+_DESCRIPTORS = struct.Struct("<3Q")
 RFLAGS_INIT = 0x202
 
 _PTE_P, _PTE_W, _PTE_U, _PTE_A, _PTE_D = 1, 2, 4, 0x20, 0x40
@@ -94,8 +96,7 @@ class Supervisor:
 
     def enter_tls(self, tls: tuple[int, int, int]) -> None:
         """Put three descriptors where thread-local segments are."""
-        for index, descriptor in enumerate(tls, self._gdt + TLS_FIRST):
-            self.phys.q[index] = descriptor
+        _DESCRIPTORS.pack_into(self.phys.ram, self._gdt + TLS_FIRST << 3, *tls)
 
     def loadable(self, selector: int, tls: tuple[int, int, int], ldt: Ldt | None) -> bool:
         """Tell whether user mode can load `selector` into a data segment register."""
