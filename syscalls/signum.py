@@ -7,6 +7,11 @@ the kernel's n + 10. The kernel's numbers 32 to 41 are private to illumos and ha
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LX_NSIG = 64
 LX_SIGRTMIN = 32
 
@@ -67,7 +72,6 @@ TO_LX: tuple[int, ...]
 FROM_LX, TO_LX = _build()
 
 _LX_NAMES = {lx: name for lx, _, name in SIGNALS}
-_CLASSIC = 0x7FFFFFFF
 
 
 def lx_signal_name(lx: int) -> str:
@@ -82,35 +86,39 @@ def lx_signal_name(lx: int) -> str:
     return str(lx)
 
 
-class _Permuted(dict[int, int]):
-    """Cache of the permutation of the 31 classic bits; filled on demand, bounded."""
+class _Translated(dict[int, int]):
+    """Cache of translated masks: the 31 classic bits are permuted, the others moved.
 
-    __slots__ = ("_map",)
+    Filled on demand, bounded: a program uses the same few masks over and over.
+    """
 
-    def __init__(self, table: tuple[int, ...]) -> None:
+    __slots__ = ("_classic", "_others")
+
+    def __init__(self, classic: tuple[int, ...], others: Callable[[int], int]) -> None:
         super().__init__()
-        self._map = table
+        self._classic = classic
+        self._others = others
 
     def __missing__(self, mask: int) -> int:
-        result = 0
+        result = self._others(mask)
         for signo in range(1, 32):
             if mask >> (signo - 1) & 1:
-                result |= 1 << (self._map[signo] - 1)
+                result |= 1 << (self._classic[signo] - 1)
         if len(self) >= 1024:
             self.clear()
         self[mask] = result
         return result
 
 
-_IN = _Permuted(FROM_LX)
-_OUT = _Permuted(TO_LX)
+_IN = _Translated(FROM_LX, lambda mask: mask >> 31 << 41)
+_OUT = _Translated(TO_LX, lambda mask: mask >> 41 << 31 & 0xFFFFFFFFFFFFFFFF)
 
 
 def sigset_from_lx(mask: int) -> int:
     """Translate a Linux 64-bit signal mask (bit n-1 is signal n) to the kernel's mask."""
-    return (mask & ~_CLASSIC) << 10 | _IN[mask & _CLASSIC]
+    return _IN[mask]
 
 
 def sigset_to_lx(mask: int) -> int:
     """Translate a kernel signal mask to Linux's 64 bits; kernel-only signals are dropped."""
-    return mask >> 41 << 31 & 0xFFFFFFFFFFFFFFFF | _OUT[mask & _CLASSIC]
+    return _OUT[mask]

@@ -127,8 +127,9 @@ def rt_sigprocmask(
     if sigsetsize != LX_SIGSET_SIZE:
         raise KernelError(Errno.EINVAL)
     old = lwp.sigmask
-    if nset:
-        change_mask(lwp, how, nset.get())
+    mask = nset.get_or_none()
+    if mask is not None:
+        change_mask(lwp, how, mask)
     oset.put_if(old)
     return 0
 
