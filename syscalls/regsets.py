@@ -154,11 +154,11 @@ def _set_xstate(lwp: Lwp, data: bytes) -> None:
 
 def _get_tls(lwp: Lwp) -> bytes:
     from syscalls.abi.model import ILP32
-    from syscalls.abi.pointers import record_codec
+    from syscalls.abi.registry import default_codec
     from syscalls.handlers.tls import ENTRIES, FIRST_ENTRY, describe
     from syscalls.records.process import UserDesc
 
-    codec = record_codec(UserDesc, ILP32)
+    codec = default_codec(UserDesc, ILP32)
     return b"".join(
         codec.pack(describe(FIRST_ENTRY + slot, lwp.cpu.tls[slot])) for slot in range(ENTRIES)
     )
@@ -166,11 +166,11 @@ def _get_tls(lwp: Lwp) -> bytes:
 
 def _set_tls(lwp: Lwp, data: bytes) -> None:
     from syscalls.abi.model import ILP32
-    from syscalls.abi.pointers import record_codec
+    from syscalls.abi.registry import default_codec
     from syscalls.handlers import tls
     from syscalls.records.process import UserDesc
 
-    codec = record_codec(UserDesc, ILP32)
+    codec = default_codec(UserDesc, ILP32)
     descs = [codec.unpack(data[at : at + 16]) for at in range(0, len(data) - 15, 16)]
     for desc in descs:
         tls.check(desc)

@@ -12,6 +12,7 @@ from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.mm.usercopy import OverlongString
 
 from .model import ILP32, LP64, Model
+from .registry import default_codec
 from .scalars import ArgSpec
 
 if TYPE_CHECKING:
@@ -270,14 +271,7 @@ PathOrNull = Annotated[bytes | None, PathSpec("PathOrNull", nullable=True)]
 XattrName = Annotated[bytes, NameSpec("XattrName", 256, Errno.ERANGE)]
 
 
-def record_codec(target: Any, model: Model) -> Codec:
-    """Return the codec of a record class or scalar alias in *model* (its default layout)."""
-    from .registry import default_codec
-
-    return default_codec(target, model)
-
-
 def pointer(cls: type[_Pointer[Any]], lwp: Lwp, target: Any, addr: int) -> Any:
     """Make a pointer at run time, for arguments whose type depends on another argument (ioctl)."""
     model = LP64 if lwp.brand.bits == 64 else ILP32
-    return cls(lwp.as_, addr, record_codec(target, model))
+    return cls(lwp.as_, addr, default_codec(target, model))

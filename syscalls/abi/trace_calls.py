@@ -17,7 +17,8 @@ from . import trace_ipc, trace_net
 from . import trace_records as records
 from . import trace_text as text
 from .model import LP64
-from .pointers import Out, RecordSpec, record_codec
+from .pointers import Out, RecordSpec
+from .registry import default_codec
 from .trace_more import (
     fcntl,
     fcntl_result,
@@ -209,7 +210,7 @@ def _tls(call: Call, tls: int) -> str:
     """Return the thread pointer, which is a segment descriptor in memory on i386."""
     if call.model is LP64:
         return text.pointer(tls)
-    codec = record_codec(rec.UserDesc, call.model)
+    codec = default_codec(rec.UserDesc, call.model)
     try:
         return records.user_desc(codec.unpack(call.as_.copyin(tls, codec.size)))
     except KernelError:
@@ -253,7 +254,7 @@ def _vector(call: Call, param: Param, entering: bool) -> Answer:
     if reading and entering:
         return _LATER
     addr, count = call.word(param), call.value_of("iovcnt") or call.value_of("vlen")
-    codec = record_codec(rec.Iovec, call.model)
+    codec = default_codec(rec.Iovec, call.model)
     left = call.result if reading else 1 << 62
     failed = left is None or left < 0
     left = left or 0
@@ -419,7 +420,7 @@ def _futex(call: Call, param: Param, entering: bool) -> Answer:
 def _timeout(call: Call, addr: int) -> str:
     if not addr:
         return "NULL"
-    codec = record_codec(rec.Timespec, call.model)
+    codec = default_codec(rec.Timespec, call.model)
     if call.name.endswith("time64"):
         from syscalls.layouts.time import TIMESPEC64
 

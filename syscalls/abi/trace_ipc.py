@@ -9,8 +9,7 @@ from syscalls import records as rec
 
 from . import trace_text as text
 from .model import LP64
-from .pointers import record_codec
-from .registry import named_layout
+from .registry import default_codec, named_layout
 from .xlat import EnumTable, FlagTable
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _perm(perm: rec.IpcPerm, *, full: bool) -> str:
 
 def _structure(call: Call, addr: int, record: Any, old: str, prefix: str, cmd: int) -> str:
     """Write the structure of IPC_STAT or IPC_SET at *addr*."""
-    codec = record_codec(record, call.model)
+    codec = default_codec(record, call.model)
     if (
         call.name != "semctl"
         and old
@@ -206,7 +205,7 @@ def semop(call: Call, param: Param, entering: bool) -> Answer:  # noqa: ARG001
     addr, count = call.word(param), call.value_of("nsops") & 0xFFFFFFFF
     if not addr or not count:
         return True, text.pointer(addr) if not addr else "[]"
-    codec = record_codec(rec.Sembuf, call.model)
+    codec = default_codec(rec.Sembuf, call.model)
     shown = min(count, call.style.strlen)
     ops = codec.unpack_array(call.as_.copyin(addr, shown * codec.size))
     parts = [

@@ -11,7 +11,8 @@ from syscalls.signum import lx_signal_name
 from . import trace_records as records
 from . import trace_text as text
 from . import trace_tty as tty
-from .pointers import InOut, RecordSpec, record_codec
+from .pointers import InOut, RecordSpec
+from .registry import default_codec
 from .xlat_file import FD_FLAGS, OPEN
 from .xlat_poll import POLL_EVENTS
 
@@ -28,7 +29,7 @@ _TYPED: Final[Answer] = (False, None)
 
 
 def _pollfds(call: Call, addr: int, count: int) -> list[rec.Pollfd]:
-    codec = record_codec(rec.Pollfd, call.model)
+    codec = default_codec(rec.Pollfd, call.model)
     count = min(count, call.style.strlen)
     found: list[rec.Pollfd] = codec.unpack_array(call.as_.copyin(addr, count * codec.size))
     return found
@@ -116,7 +117,7 @@ def pselect6(call: Call, param: Param, entering: bool) -> Answer:
     addr = call.word(param)
     if not addr:
         return True, "NULL"
-    codec = record_codec(rec.Sigset6, call.model)
+    codec = default_codec(rec.Sigset6, call.model)
     try:
         inner = codec.unpack(call.as_.copyin(addr, codec.size))
         if not inner.addr:
@@ -190,7 +191,7 @@ def _lock(call: Call, cmd: int, addr: int, entering: bool) -> Answer:
     if getting and entering:
         return _LATER
     record = rec.Flock64 if _LOCKS[cmd] or call.model.bits == 64 else rec.Flock
-    codec = record_codec(record, call.model)
+    codec = default_codec(record, call.model)
     try:
         lock = codec.unpack(call.as_.copyin(addr, codec.size))
     except KernelError:

@@ -12,7 +12,7 @@ from syscalls.errno import LX_ERRNO_NAMES
 
 from . import cmsg
 from . import trace_text as text
-from .pointers import record_codec
+from .registry import default_codec
 from .sockaddr import STORAGE, decode
 from .sockopt import find_option
 from .xlat_net import ACCEPT_FLAGS, FAMILY, INET_PROTO, LEVEL, MSG, NETLINK_PROTO
@@ -181,7 +181,7 @@ def _type(word: int) -> str:
 
 
 def _header(call: Call, addr: int) -> rec.Msghdr | None:
-    codec = record_codec(rec.Msghdr, call.model)
+    codec = default_codec(rec.Msghdr, call.model)
     try:
         found: rec.Msghdr = codec.unpack(call.as_.copyin(addr, codec.size))
     except KernelError:
@@ -207,7 +207,7 @@ def _message(call: Call, msg: rec.Msghdr, moved: int | None, asked: int | None) 
 
 
 def _buffers(call: Call, msg: rec.Msghdr, moved: int | None) -> str:
-    codec = record_codec(rec.Iovec, call.model)
+    codec = default_codec(rec.Iovec, call.model)
     left = 1 << 62 if moved is None else moved
     parts = []
     try:
@@ -334,7 +334,7 @@ def mmsg(call: Call, param: Param, entering: bool) -> Answer:
 
 
 def _rooms(call: Call, addr: int, vlen: int) -> list[int]:
-    codec = record_codec(rec.Mmsghdr, call.model)
+    codec = default_codec(rec.Mmsghdr, call.model)
     rooms = []
     for index in range(min(vlen & 0xFFFFFFFF, call.style.strlen)):
         msg = _header(call, addr + index * codec.size)
@@ -345,7 +345,7 @@ def _rooms(call: Call, addr: int, vlen: int) -> list[int]:
 
 
 def _messages(call: Call, addr: int, count: int) -> str:
-    codec = record_codec(rec.Mmsghdr, call.model)
+    codec = default_codec(rec.Mmsghdr, call.model)
     rooms = call.kept.get("rooms", [])
     parts: list[str] = []
     index = 0

@@ -9,7 +9,7 @@ from syscalls import records as rec
 
 from . import trace_records as records
 from . import trace_text as text
-from .pointers import record_codec
+from .registry import default_codec
 from .xlat_termio import LX_BOTHER, LX_CBAUD, LX_IBSHIFT, RATES
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ def _pointed(call: Call, kind: str, addr: int) -> str:
     if kind == "int":
         return f"[{(call.as_.load_u32(addr) ^ 0x80000000) - 0x80000000}]"
     if kind == "winsize":
-        codec = record_codec(rec.Winsize, call.model)
+        codec = default_codec(rec.Winsize, call.model)
         return records.winsize(codec.unpack(call.as_.copyin(addr, codec.size)))
-    codec = record_codec(_KINDS[kind], call.model)
+    codec = default_codec(_KINDS[kind], call.model)
     modes: rec.Termios = codec.unpack(call.as_.copyin(addr, codec.size))
     words = (
         f"c_iflag={_flags(modes.iflag, _IFLAG)}",

@@ -274,9 +274,9 @@ def sched_getattr(lwp: Lwp, pid: Pid, attr: Ptr, size: UInt, flags: UInt) -> int
         *times, 0, 1024,
     )  # fmt: skip
     from syscalls.abi.model import LP64
-    from syscalls.abi.pointers import record_codec
+    from syscalls.abi.registry import default_codec
 
-    lwp.as_.copyout(attr, record_codec(SchedAttr, LP64).pack(record)[:known])
+    lwp.as_.copyout(attr, default_codec(SchedAttr, LP64).pack(record)[:known])
     return 0
 
 

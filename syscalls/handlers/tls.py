@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
-from syscalls.abi import In, UserDesc
-from syscalls.abi.pointers import pointer
+from syscalls.abi import UserDesc
+from syscalls.abi.model import ILP32
+from syscalls.abi.registry import default_codec
 
 FIRST_ENTRY, ENTRIES = 12, 3
 _ANY_ENTRY = 0xFFFFFFFF
@@ -39,18 +40,24 @@ def descriptor(desc: UserDesc) -> int:
 def encode(desc: UserDesc) -> int:
     """Return the 8 bytes that a description stands for (fill_ldt)."""
     flags = desc.flags
-    kind = (0 if flags & _READ_EXEC_ONLY else 2) | (flags & _CONTENTS) << 1 | 1
-    access = kind | 0x10 | 0x60 | (0 if flags & _NOT_PRESENT else 0x80)
-    high = (
-        bool(flags & _USEABLE) | bool(flags & _SEG_32BIT) << 2 | bool(flags & _LIMIT_IN_PAGES) << 3
-    )
+    word = 0x71 << 40 | (flags & _CONTENTS) << 41
+    if not flags & _READ_EXEC_ONLY:
+        word |= 1 << 41
+    if not flags & _NOT_PRESENT:
+        word |= 1 << 47
+    if flags & _USEABLE:
+        word |= 1 << 52
+    if flags & _SEG_32BIT:
+        word |= 1 << 54
+    if flags & _LIMIT_IN_PAGES:
+        word |= 1 << 55
+    base, limit = desc.base, desc.limit
     return (
-        desc.limit & 0xFFFF
-        | (desc.base & 0xFFFFFF) << 16
-        | access << 40
-        | (desc.limit >> 16 & 0xF) << 48
-        | high << 52
-        | (desc.base >> 24 & 0xFF) << 56
+        word
+        | limit & 0xFFFF
+        | (base & 0xFFFFFF) << 16
+        | (limit & 0xF0000) << 32
+        | (base & 0xFF000000) << 32
     )
 
 
@@ -110,8 +117,8 @@ def check_child_tls(lwp: Lwp, tls: int) -> UserDesc | None:
         if tls >= _TASK_SIZE_MAX:
             raise KernelError(Errno.EPERM)
         return None
-    area: In[UserDesc] = pointer(In, lwp, UserDesc, tls)
-    desc = area.get()
+    codec = default_codec(UserDesc, ILP32)
+    desc: UserDesc = codec.unpack(lwp.as_.copyin(tls, codec.size))
     check(desc)
     slot_of(desc.entry)
     return desc
@@ -119,10 +126,12 @@ def check_child_tls(lwp: Lwp, tls: int) -> UserDesc | None:
 
 def set_child_tls(new: Lwp, tls: int, desc: UserDesc | None) -> None:
     """Give a new thread its thread pointer, checked by `check_child_tls`."""
+    cpu = new.cpu
     if desc is None:
-        new.cpu.fs_base = tls
+        cpu.fs_base = tls
     else:
-        set_entry(new, desc)
+        cpu.set_tls(desc.entry - FIRST_ENTRY, descriptor(desc))
+        cpu.reload_segments(desc.entry << 3 | 3)
 
 
 def set_base(lwp: Lwp, register: str, base: int) -> None:
