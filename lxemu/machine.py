@@ -16,7 +16,7 @@ from greenlet import getcurrent
 
 from lxemu.cpu.engine import Engine
 from lxemu.cpu.loop import user_loop
-from lxemu.errors import ExecFailed, InternalError, LxemuError
+from lxemu.errors import ConfigError, ExecFailed, InternalError, LxemuError
 from lxemu.faults import fault
 from lxemu.kernel import oom, sig, unshare
 from lxemu.kernel.clock import Clock, HostClock, VirtualClock
@@ -50,6 +50,13 @@ if TYPE_CHECKING:
     from lxemu.observe.tracer import Tracer
 
 FIRST_PID = 100
+
+#: Why the first program cannot start where it is to.
+_BAD_CWD = {
+    Errno.ENOENT: "it does not exist",
+    Errno.ENOTDIR: "it is not a directory",
+    Errno.EACCES: "permission denied",
+}
 
 
 class Mount(NamedTuple):
@@ -225,10 +232,12 @@ class Machine:
     def run(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> ExitStatus:
         """Run `program` (a guest path) to its end and return how it ended.
 
-        Raises ExecFailed when it cannot be started, InternalError on a fault of ours.
+        Raises ConfigError for a bad working directory, ExecFailed when the program cannot be
+        started, InternalError on a fault of ours.
         """
         self.disp.hub = getcurrent()
         proc = self._first_proc()
+        self._chdir(proc)
         lwp = Lwp(proc, proc.pid)
         proc.lwps.append(lwp)
         self.first = proc
@@ -238,7 +247,6 @@ class Machine:
         def start() -> None:
             try:
                 open_stdio(self, proc)
-                self._chdir(proc)
                 exec_common(lwp, None, program, list(argv), envp)
             except KernelError as error:
                 failure.append(error)
@@ -263,7 +271,16 @@ class Machine:
         return self.status
 
     def _chdir(self, proc: Proc) -> None:
-        proc.fs.cwd = lookupname(proc.fs.root, proc.fs.root, self.config.cwd, proc.cred)
+        # It need not be one that the user may search: sudo in one's own directory is the same.
+        try:
+            name = lookupname(proc.fs.root, proc.fs.root, self.config.cwd, proc.cred)
+            if name.vnode.type != VDIR:
+                raise KernelError(Errno.ENOTDIR)
+        except KernelError as error:
+            reason = _BAD_CWD.get(error.errno, error.errno.name)
+            text = f"bad working directory {os.fsdecode(self.config.cwd)!r}: {reason}"
+            raise ConfigError(text) from None
+        proc.fs.cwd = name
 
     @staticmethod
     def _is_directory(proc: Proc, program: bytes) -> bool:

@@ -85,6 +85,8 @@ def _run(machine: Machine, request: Request, program: bytes) -> int:
         if machine.tracer is not None:
             machine.tracer.started(path, argv, len(request.env))
         status = machine.run(path, argv, request.env)
+    except ConfigError as error:
+        return _complain(str(error), 2)
     except ExecFailed as error:
         return _cannot_start(request.program, error.errno, str(error))
     except KernelError as error:

@@ -122,6 +122,8 @@ WRONG_OPTIONS = {
     "bad root": (["run", "--root", "/none/at/all", "x"], "bad root"),
     "bad seed": (["run", "--deterministic", "x", "x"], "bad seed"),
     "relative directory": (["run", "-w", "x", "x"], "absolute"),
+    "missing directory": (["run", "-w", "/none/at/all", "/bin/sh"], "does not exist"),
+    "file for a directory": (["run", "-w", "/etc/passwd", "/bin/sh"], "not a directory"),
     "bad trace set": (["strace", "-e", "trace=bogus", "x"], "invalid system call"),
     "bad trace file": (["strace", "-o", "/none/x", "x"], "cannot write"),
     "bad ABI": (["syscalls", "--abi", "arm"], "bad ABI"),
@@ -138,6 +140,20 @@ def test_wrong_option_is_status_2(kind: str, tmp_path: Path):
         assert b"Usage" in outcome.stderr
     else:
         check_complaint(outcome, 2, needle)
+
+
+def test_working_directory_behind_one_that_the_user_may_not_search(tmp_path: Path):
+    volume = tmp_path / "volume"
+    (volume / "closed" / "inside").mkdir(parents=True)
+    (volume / "closed").chmod(0)
+    options = ["-v", f"{volume}:/volume", "-u", "1000"]
+
+    inside = cli("run", *options, "-w", "/volume/closed/inside", HELLO, cwd=tmp_path)
+    closed = cli("run", *options, "-w", "/volume/closed", HELLO, cwd=tmp_path)
+    (volume / "closed").chmod(0o755)
+
+    check_complaint(inside, 2, "permission denied")
+    assert closed == (0, b"hello\n", b"")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["strace", "--help"]])
