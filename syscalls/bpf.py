@@ -1,17 +1,54 @@
 """Classic BPF programs over the words of one system call, as seccomp(2) runs them.
 
-`check` refuses what Linux refuses (net/core/filter.c: bpf_check_classic, check_load_and_stores;
-kernel/seccomp.c: seccomp_check_filter). `specialise` runs a program that has passed as far as the
-words that are known take it, most often to its end; what is left it turns into a Python function.
-Jumps only go forward, so a chain of ascending blocks needs no interpreter.
+`check` refuses what Linux refuses (net/core/filter.c: bpf_check_classic; kernel/seccomp.c:
+seccomp_check_filter). `specialise` runs a program that has passed as far as the words that are
+known take it, most often to its end; what is left it turns into a Python function. Jumps only go
+forward, so a chain of ascending blocks needs no interpreter.
 """
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lxemu.kernel.errno import Errno, KernelError
+from lxemu.kernel import cbpf
+from lxemu.kernel.cbpf import (
+    ABS,
+    ADD,
+    ALU,
+    AND,
+    COMMON,
+    DIV,
+    IMM,
+    JA,
+    JEQ,
+    JGE,
+    JGT,
+    JMP,
+    JSET,
+    LD,
+    LDX,
+    LEN,
+    LSH,
+    MEM,
+    MISC,
+    MUL,
+    NEG,
+    OR,
+    RET,
+    RSH,
+    ST,
+    STX,
+    SUB,
+    TAX,
+    TXA,
+    XOR,
+    A,
+    Insn,
+    K,
+    X,
+    compute,
+    holds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,92 +56,14 @@ if TYPE_CHECKING:
     #: What is left of a program: takes what the words are loaded from, returns the result.
     Program = Callable[[Any], int]
 
-MAX_INSNS: Final = 4096
 #: struct seccomp_data: nr, arch, instruction pointer, six arguments.
 DATA_SIZE: Final = 64
-MEMORY_WORDS: Final = 16
-
-LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)
-IMM, ABS, MEM, LEN = 0x00, 0x20, 0x60, 0x80
-ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG, XOR = (
-    *(0x00, 0x10, 0x20, 0x30, 0x40, 0x50),
-    *(0x60, 0x70, 0x80, 0xA0),
-)
-JA, JEQ, JGT, JGE, JSET = 0x00, 0x10, 0x20, 0x30, 0x40
-K, X, A = 0x00, 0x08, 0x10
-TAX, TXA = 0x00, 0x80
-
-_BINARY: Final = (ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, XOR)
-_CONDITIONS: Final = (JEQ, JGT, JGE, JSET)
-_MEMORY: Final = (LD | MEM, LDX | MEM, ST, STX)
-_ALLOWED: Final = frozenset(
-    [LD | ABS, LD | LEN, LDX | LEN, LD | IMM, LDX | IMM, *_MEMORY, RET | K, RET | A]
-    + [ALU | op | source for op in _BINARY for source in (K, X)]
-    + [ALU | NEG, MISC | TAX, MISC | TXA, JMP | JA]
-    + [JMP | op | source for op in _CONDITIONS for source in (K, X)]
-)
-
-
-class Insn(NamedTuple):
-    """struct sock_filter: operation, jumps if true and false, constant."""
-
-    code: int
-    jt: int
-    jf: int
-    k: int
+_ALLOWED: Final = COMMON | {LD | ABS}
 
 
 def check(program: Sequence[Insn]) -> None:
     """Check that a program is well formed, ends, and reads only what there is. Raises EINVAL."""
-    if not 0 < len(program) <= MAX_INSNS:
-        raise KernelError(Errno.EINVAL)
-    end = len(program)
-    for pc, insn in enumerate(program):
-        if not _well_formed(insn, end - pc - 1):
-            raise KernelError(Errno.EINVAL)
-    if program[-1].code not in (RET | K, RET | A):
-        raise KernelError(Errno.EINVAL)
-    _check_memory(program)
-
-
-def _well_formed(insn: Insn, left: int) -> bool:
-    """Return whether one instruction, with `left` after it, may stand in a program."""
-    code, k = insn.code, insn.k
-    if code not in _ALLOWED:
-        return False
-    if code == LD | ABS:
-        return k < DATA_SIZE and not k & 3
-    if code == ALU | DIV | K:
-        return k != 0
-    if code in (ALU | LSH | K, ALU | RSH | K):
-        return k < 32
-    if code in _MEMORY:
-        return k < MEMORY_WORDS
-    if code == JMP | JA:
-        return k < left
-    if code & 7 == JMP:
-        return insn.jt < left and insn.jf < left
-    return True
-
-
-def _check_memory(program: Sequence[Insn]) -> None:
-    """Check that no word of memory is read on any path before it has been written. EINVAL."""
-    every = (1 << MEMORY_WORDS) - 1
-    at = [every] * len(program)
-    known = 0
-    for pc, (code, jt, jf, k) in enumerate(program):
-        known &= at[pc]
-        if code in (ST, STX):
-            known |= 1 << k
-        elif code in _MEMORY and not known >> k & 1:
-            raise KernelError(Errno.EINVAL)
-        elif code == JMP | JA:
-            at[pc + 1 + k] &= known
-            known = every
-        elif code & 7 == JMP:
-            at[pc + 1 + jt] &= known
-            at[pc + 1 + jf] &= known
-            known = every
+    cbpf.check(program, _ALLOWED, lambda insn: insn.k < DATA_SIZE and not insn.k & 3)
 
 
 class State(NamedTuple):
@@ -145,7 +104,7 @@ def run(program: Sequence[Insn], known: Mapping[int, int]) -> int | State:
             if code == JMP | JA:
                 pc += k
             else:
-                pc += jt if _holds(code & 0x70, a, operand) else jf
+                pc += jt if holds(code & 0x70, a, operand) else jf
         elif code == LD | ABS:
             if k >> 2 not in known:
                 return State(pc, a, x, memory)
@@ -160,35 +119,8 @@ def run(program: Sequence[Insn], known: Mapping[int, int]) -> int | State:
         else:
             if code == ALU | DIV | X and not x:
                 return 0
-            a = _compute(code & 0xF0, a, operand)
+            a = compute(code & 0xF0, a, operand)
         pc += 1
-
-
-def _holds(op: int, a: int, operand: int) -> bool:
-    if op == JEQ:
-        return a == operand
-    if op == JSET:
-        return a & operand != 0
-    return a > operand if op == JGT else a >= operand
-
-
-def _compute(op: int, a: int, operand: int) -> int:
-    if op == NEG:
-        return -a & 0xFFFFFFFF
-    return _ARITHMETIC[op](a, operand) & 0xFFFFFFFF
-
-
-_ARITHMETIC: Final[dict[int, Callable[[int, int], int]]] = {
-    ADD: operator.add,
-    SUB: operator.sub,
-    MUL: operator.mul,
-    DIV: operator.floordiv,
-    OR: operator.or_,
-    AND: operator.and_,
-    XOR: operator.xor,
-    LSH: lambda a, n: a << (n & 31),
-    RSH: lambda a, n: a >> (n & 31),
-}
 
 
 _TEXT: Final = {

@@ -19,8 +19,9 @@ from syscalls.tracing import filter_stop
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lxemu.kernel.cbpf import Insn
     from lxemu.kernel.lwp import Lwp
-    from syscalls.bpf import Insn, Program
+    from syscalls.bpf import Program
 
 RET_KILL_PROCESS: Final = 0x80000000
 RET_KILL_THREAD: Final = 0x00000000

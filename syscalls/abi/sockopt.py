@@ -10,9 +10,10 @@ import struct
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from lxemu.kernel.cbpf import MAX_INSNS, Insn
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.net import socketvar as s
-from lxemu.kernel.net.sofilter import MAX_INSNS, Filter, Insn
+from lxemu.kernel.net.sofilter import Filter
 from syscalls.errno import ERRNO_OUT
 
 from .cmsg import ucred_out

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 
 from lxemu.kernel.anonfs import anon_files
+from lxemu.kernel.cbpf import MAX_INSNS, Insn
 from lxemu.kernel.cred import PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
 from lxemu.kernel.lwp import Lwp
 from syscalls import seccomp as core
 from syscalls.abi import Ptr, UInt, syscall
-from syscalls.bpf import MAX_INSNS, Insn, check
+from syscalls.bpf import check
 from syscalls.seccomp_notify import Listener
 
 LX_SET_MODE_STRICT, LX_SET_MODE_FILTER = 0, 1

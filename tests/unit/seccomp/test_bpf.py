@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lxemu.kernel.cbpf import Insn
 from lxemu.kernel.errno import Errno, KernelError
-from syscalls.bpf import Insn, check, run, specialise
+from syscalls.bpf import check, run, specialise
 
 M32 = 0xFFFFFFFF
 LOADS = [f"w[{index}]" for index in range(16)]
