@@ -7,7 +7,7 @@ again. Slots are given out round-robin.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lxemu.kernel.cred import PRIV_IPC_DAC_READ, PRIV_IPC_DAC_WRITE, PRIV_SYS_ADMIN
 from lxemu.kernel.errno import Errno, KernelError
@@ -88,13 +88,18 @@ class IpcService(Generic[K]):
     if that is free, -1 for none in particular.
     """
 
-    def __init__(self, limit: Callable[[], int]) -> None:
+    def __init__(self, machine: Any, limit: Callable[[], int]) -> None:
+        self.machine = machine
         self.limit = limit
         self.next_id = -1
         self._slots: dict[int, K] = {}
         self._keys: dict[int, K] = {}
         self._last = -1
         self._seq = 0
+
+    def now(self) -> int:
+        """Return the time that changes are noted with, s."""
+        return int(self.machine.clock.realtime()) // 1_000_000_000
 
     def __len__(self) -> int:
         return len(self._slots)

@@ -113,14 +113,10 @@ class MsgService(IpcService[MsgQueue]):
     """All message queues of a space. msgmax, msgmnb in bytes; msgmni is the number of queues."""
 
     def __init__(self, machine: Any) -> None:
-        super().__init__(lambda: self.msgmni)
-        self.machine = machine
+        super().__init__(machine, lambda: self.msgmni)
         self.msgmax = 8192
         self.msgmnb = 16384
         self.msgmni = 32000
-
-    def _now(self) -> int:
-        return int(self.machine.clock.realtime()) // 1_000_000_000
 
     def msgget(self, proc: Proc, key: int, flags: int) -> int:
         """Find or make a queue; return its id. ENOENT, EEXIST, EACCES, ENOSPC."""
@@ -129,7 +125,7 @@ class MsgService(IpcService[MsgQueue]):
             key,
             flags,
             cred,
-            lambda: MsgQueue(key, flags, cred, self.msgmnb, self._now()),
+            lambda: MsgQueue(key, flags, cred, self.msgmnb, self.now()),
             lambda _queue: None,
         )
         return queue.id
@@ -155,7 +151,7 @@ class MsgService(IpcService[MsgQueue]):
             if queue.gone:
                 raise KernelError(Errno.EIDRM)
         queue.lspid = proc.pid
-        queue.stime = self._now()
+        queue.stime = self.now()
         if not self._hand_over(queue, msg):
             queue.messages.append(msg)
             queue.cbytes += size
@@ -172,7 +168,7 @@ class MsgService(IpcService[MsgQueue]):
                 continue
             receiver.msg = msg
             queue.lrpid = receiver.pid
-            queue.rtime = self._now()
+            queue.rtime = self.now()
             return True
         return False
 
@@ -220,7 +216,7 @@ class MsgService(IpcService[MsgQueue]):
             del queue.messages[at]
             queue.cbytes -= len(msg.text)
             queue.lrpid = proc.pid
-            queue.rtime = self._now()
+            queue.rtime = self.now()
             queue.senders.broadcast()
         return msg
 
@@ -237,7 +233,7 @@ class MsgService(IpcService[MsgQueue]):
             raise KernelError(Errno.EPERM)
         queue.set_owner(*perm)
         queue.qbytes = qbytes
-        queue.ctime = self._now()
+        queue.ctime = self.now()
         self._expunge(queue, Errno.EAGAIN)
         queue.senders.broadcast()
 

@@ -180,17 +180,13 @@ class SemService(IpcService[SemSet]):
     """
 
     def __init__(self, machine: Any) -> None:
-        super().__init__(lambda: self.semmni)
-        self.machine = machine
+        super().__init__(machine, lambda: self.semmni)
         self.semmsl = 32000
         self.semmns = 1024000000
         self.semopm = 500
         self.semmni = 32000
         #: How many semaphores there are in all sets.
         self.used = 0
-
-    def _now(self) -> int:
-        return int(self.machine.clock.realtime()) // 1_000_000_000
 
     def semget(self, proc: Proc, key: int, nsems: int, flags: int) -> int:
         """Find or make a set; return its id. EINVAL, ENOENT, EEXIST, EACCES, ENOSPC."""
@@ -203,7 +199,7 @@ class SemService(IpcService[SemSet]):
                 raise KernelError(Errno.EINVAL)
             if self.used + nsems > self.semmns:
                 raise KernelError(Errno.ENOSPC)
-            return SemSet(key, flags, cred, nsems, self._now())
+            return SemSet(key, flags, cred, nsems, self.now())
 
         def check(found: SemSet) -> None:
             if nsems > len(found.values):
@@ -230,7 +226,7 @@ class SemService(IpcService[SemSet]):
             undo = self._undo(proc, found)
         wait = _SemWait(ops, proc.pid, undo)
         if found.attempt(wait):
-            found.otime = self._now()
+            found.otime = self.now()
             if alters:
                 found.update(found.otime)
             return
@@ -302,7 +298,7 @@ class SemService(IpcService[SemSet]):
         self._changed(found)
 
     def _changed(self, found: SemSet) -> None:
-        found.ctime = self._now()
+        found.ctime = self.now()
         found.update(found.ctime)
 
     def set(self, proc: Proc, ident: int, perm: tuple[int, int, int]) -> None:
@@ -310,7 +306,7 @@ class SemService(IpcService[SemSet]):
         found = self.lookup(ident)
         found.own(proc.cred)
         found.set_owner(*perm)
-        found.ctime = self._now()
+        found.ctime = self.now()
 
     def rmid(self, proc: Proc, ident: int) -> None:
         """Remove a set; its sleepers get EIDRM. EINVAL, EPERM."""

@@ -117,17 +117,12 @@ class ShmService(IpcService[ShmSegment]):
     """
 
     def __init__(self, machine: Any) -> None:
-        super().__init__(lambda: self.shmmni)
-        self.machine = machine
+        super().__init__(machine, lambda: self.shmmni)
         self.shmmax = _NO_LIMIT
         self.shmall = _NO_LIMIT
         self.shmmni = 4096
         self.rmid_forced = False
         self.total = 0
-
-    def now(self) -> int:
-        """Return the time, s."""
-        return int(self.machine.clock.realtime()) // 1_000_000_000
 
     @property
     def resident(self) -> int:

@@ -31,7 +31,7 @@ def refused(call, *args, **named):
 
 
 def service(limit=8):
-    return IpcService(lambda: limit)
+    return IpcService(None, lambda: limit)
 
 
 def make(table, key=0, flags=IPC_CREAT | 0o600, cred=ROOT):
