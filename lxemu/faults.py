@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 # Exception vectors (AMD64 Architecture Programmer's Manual, volume 2, table 8-1).
 T_DE, T_DB, T_BP, T_UD, T_PF, T_MF, T_AC, T_XM = 0, 1, 3, 6, 14, 16, 17, 19
 _PF_WRITE, _PF_FETCH = 2, 16
-# Members of an enumeration take a while to look up.
-_READ, _WRITE, _EXEC = FaultAccess
 
 
 def fault(lwp: Lwp, vector: int, error: int, cr2: int) -> None:
@@ -73,11 +71,11 @@ def fault(lwp: Lwp, vector: int, error: int, cr2: int) -> None:
 def page_fault(lwp: Lwp, error: int, cr2: int) -> None:
     """Have the address space resolve a page fault, or post SIGSEGV or SIGBUS."""
     if error & _PF_FETCH:
-        access = _EXEC
+        access = FaultAccess.EXEC
     elif error & _PF_WRITE:
-        access = _WRITE
+        access = FaultAccess.WRITE
     else:
-        access = _READ
+        access = FaultAccess.READ
     lwp.proc.usage.minflt += 1
     if lwp.trace is not None:
         touched(lwp.trace, cr2)

@@ -71,7 +71,6 @@ class Engine:
         self._fpu = FpuBatch()
         self._live_tls = NO_TLS
         self.supervisor = Supervisor(phys)
-        self._enter_tls = self.supervisor.enter_tls
         self.kernel_entry, self.boot_cr3 = self.supervisor.entry, self.supervisor.root
         self.cr3 = self.boot_cr3
         self.handle = self._open()
@@ -377,27 +376,19 @@ class Engine:
 
     def switch(self, lwp: Any) -> None:
         """Make the state and the address space of `lwp` live, saving those of the owner."""
-        # Each call less counts here: a round trip between two threads comes by twice.
-        owner = self.owner
-        if owner is lwp:
+        if self.owner is lwp:
             return
-        live, mapped = self.live, self.private
-        if owner is not None and live is not None:
-            if not mapped:
-                self._push()
-            self._save(live.buf)
+        if self.owner is not None and self.live is not None:
+            self.save(self.live)
         ctx: Context = lwp.cpu
         self._restore(ctx.buf)
-        if not mapped:
-            self._pull()
+        self._pull_all()
         hat = lwp.as_.hat
         if hat.cr3 != self.cr3 or ctx.cr3 != hat.cr3:
             self._set_cr3(hat.cr3)
         ctx.cr3 = hat.cr3
-        tls = ctx.tls
-        if tls is not self._live_tls:
-            self._live_tls = tls
-            self._enter_tls(tls)
+        if ctx.tls is not self._live_tls:
+            self.load_tls(ctx)
         self.owner, self.live = lwp, ctx
         self.phys.mmu.live = hat
 
@@ -420,7 +411,7 @@ class Engine:
     def load_tls(self, ctx: Context) -> None:
         """Enter the thread-local segments of `ctx` into the descriptor table."""
         self._live_tls = ctx.tls
-        self._enter_tls(ctx.tls)
+        self.supervisor.enter_tls(ctx.tls)
 
     def load_ldt(self, ctx: Context, ldt: Ldt) -> None:
         """Have `ctx` use a local descriptor table; do so again when it has moved or grown."""
@@ -484,17 +475,9 @@ class Engine:
 
     def reload_segments(self, ctx: Context, selector: int) -> None:
         """Load FS and GS of `ctx` anew where they hold `selector`, whose descriptor has changed."""
-        if self.live is ctx or not self.segments_known or selector & 4:
-            self._load_segments(ctx, selector)
+        if self.live is not ctx and self.segments_known and not selector & 4:
+            self._patch_segments(ctx, selector)
             return
-        descriptor = ctx.tls[(selector >> 3) - supervisor.TLS_FIRST]
-        for base in self.bases.values():
-            assert base is not None
-            if private.unpack_selector(ctx.buf, base - 8)[0] == selector:
-                loaded = private.SegmentCache.of(selector if descriptor else 0, descriptor)
-                loaded.write(ctx.buf, base)
-
-    def _load_segments(self, ctx: Context, selector: int) -> None:
         with self._borrow(ctx):
             for reg in (uc.REG_FS, uc.REG_GS):
                 if self.binding.read_reg(self.handle, reg) & 0xFFFF == selector:
@@ -502,6 +485,14 @@ class Engine:
                     self.supervisor.enter_tls(ctx.tls)
                     self.binding.write_reg(self.handle, reg, selector if loadable else 0)
                     self.supervisor.enter_tls(self._live_tls)
+
+    def _patch_segments(self, ctx: Context, selector: int) -> None:
+        descriptor = ctx.tls[(selector >> 3) - supervisor.TLS_FIRST]
+        for base in self.bases.values():
+            assert base is not None
+            if private.unpack_selector(ctx.buf, base - 8)[0] == selector:
+                loaded = private.SegmentCache.of(selector if descriptor else 0, descriptor)
+                loaded.write(ctx.buf, base)
 
     def read_fpu(self, ctx: Context) -> bytes:
         """Return the x87 and SSE state of `ctx` as an FXSAVE image."""
