@@ -126,12 +126,10 @@ def check_child_tls(lwp: Lwp, tls: int) -> UserDesc | None:
 
 def set_child_tls(new: Lwp, tls: int, desc: UserDesc | None) -> None:
     """Give a new thread its thread pointer, checked by `check_child_tls`."""
-    cpu = new.cpu
     if desc is None:
-        cpu.fs_base = tls
+        new.cpu.fs_base = tls
     else:
-        cpu.set_tls(desc.entry - FIRST_ENTRY, descriptor(desc))
-        cpu.reload_segments(desc.entry << 3 | 3)
+        set_entry(new, desc)
 
 
 def set_base(lwp: Lwp, register: str, base: int) -> None:
